@@ -1,0 +1,3 @@
+module github.com/isectech/service-networking/shared/auth
+
+go 1.26.0

@@ -1,0 +1,3 @@
+module github.com/isectech/service-networking/shared/store
+
+go 1.26.0

@@ -1,0 +1,17 @@
+module github.com/isectech/service-networking/test
+
+go 1.26.0
+
+replace github.com/isectech/service-networking/shared/auth => ../shared/auth
+
+replace github.com/isectech/service-networking/shared/registry => ../shared/registry
+
+replace github.com/isectech/service-networking/shared/store => ../shared/store
+
+replace github.com/isectech/service-networking/shared/platform => ../shared/platform
+
+replace github.com/isectech/service-networking/functions/register => ../functions/register
+
+replace github.com/isectech/service-networking/functions/authz => ../functions/authz
+
+replace github.com/isectech/service-networking/cmd/isectl => ../cmd/isectl
