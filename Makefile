@@ -1,0 +1,65 @@
+# The targets that people and machines use. `make` alone lists them; what takes more than a few lines
+# lies in scripts/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# What ships is built without cgo: a static binary, and Go's own resolver. The race detector, and so
+# `make test`, is what needs a C compiler.
+export CGO_ENABLED ?= 0
+
+# The length of each fuzz target's turn in `make test-long`.
+FUZZTIME ?= 60s
+# How often `make bench` repeats each benchmark; the figures are medians with their spread.
+BENCHCOUNT ?= 6
+export FUZZTIME BENCHCOUNT
+
+# The parts that `make bench-<part>` knows: a package each.
+BENCH_PARTS := token policy registry
+
+.PHONY: help deps run build test test-long lint fmt tidy docs bench clean $(BENCH_PARTS:%=bench-%)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+deps: ## find what the tests need besides Go, and install what can be installed
+	@scripts/deps.sh
+
+run: build ## the whole platform on this machine; PORT and LOCAL_DIR move it
+	@exec bin/isectl dev
+
+build: ## bin/isectl
+	@go -C cmd/isectl build -trimpath -o "$(CURDIR)/bin/isectl" .
+
+test: deps ## every module's tests, with the race detector, in random order
+	@scripts/test.sh
+
+test-long: deps ## fuzz every target for FUZZTIME each, then the long simulations
+	@scripts/test-long.sh
+
+lint: ## golangci-lint, vet, formatting and known vulnerabilities
+	@scripts/lint.sh
+
+fmt: ## format what lint would complain of
+	@scripts/lint.sh fmt
+
+tidy: ## bring every go.mod, go.sum and the workspace into agreement
+	@scripts/modules.sh tidy
+
+docs: ## write the generated tables into docs/
+	@go -C test test -count=1 ./docs -args -update
+
+bench: $(BENCH_PARTS:%=bench-%) ## every benchmark; one JSON line a headline figure
+
+bench-token: ## verification and minting of access tokens
+	@scripts/bench.sh shared/auth ./token
+
+bench-policy: ## decisions
+	@scripts/bench.sh shared/auth ./policy
+
+bench-registry: ## snapshot look-up and pick
+	@scripts/bench.sh shared/registry .
+
+clean: ## remove what was built and the local platform's state
+	@rm -rf bin dist .local

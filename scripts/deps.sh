@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Finds what the tests need besides Go and a C compiler: Java and the Firestore and Pub/Sub emulators of the
+# Google Cloud SDK. What is missing is said loudly; tests that need it then skip, except where CI is
+# true: there it is an error.
+set -euo pipefail
+
+missing=()
+
+# Where the SDK lies: the emulators are in its platform/ folder. `gcloud info` knows too but takes seconds.
+sdk_root() {
+	local candidate
+	if candidate=$(command -v gcloud); then
+		candidate=$(dirname "$(dirname "$(readlink -f "$candidate")")")
+		[[ -d $candidate/platform ]] && { printf '%s\n' "$candidate"; return; }
+	fi
+	for candidate in "${CLOUDSDK_ROOT_DIR:-}" /usr/lib/google-cloud-sdk "$HOME/google-cloud-sdk"; do
+		[[ -n $candidate && -d $candidate/platform ]] && { printf '%s\n' "$candidate"; return; }
+	done
+	return 0
+}
+
+found() { printf '  found    %-20s %s\n' "$1" "$2"; }
+lack() {
+	printf '  MISSING  %-20s %s\n' "$1" "$2"
+	missing+=("$1")
+}
+
+# The emulators want Java 11 or newer; what `java -version` prints first is `… version "17.0.15" …`.
+java_major() {
+	command -v java >/dev/null || return 0
+	java -version 2>&1 | sed -n 's/.*version "\(1\.\)\{0,1\}\([0-9]*\).*/\2/p' | head -n 1
+}
+
+jar() { # jar NAME PATTERN: the newest file of that pattern below the SDK
+	local root=$1 pattern=$2 file newest=
+	for file in "$root"/platform/$pattern; do
+		[[ -f $file ]] && newest=$file
+	done
+	printf '%s\n' "$newest"
+}
+
+echo 'deps:'
+if ! command -v go >/dev/null; then
+	lack go 'https://go.dev/dl, 1.26 or newer'
+else
+	found go "$(go version | cut -d' ' -f3-)"
+fi
+
+compiler=$(go env CC 2>/dev/null || echo cc)
+if command -v "${compiler%% *}" >/dev/null; then
+	found 'C compiler' "$(command -v "${compiler%% *}")"
+else
+	lack 'C compiler' 'for the race detector: gcc or clang, e.g. apt-get install gcc libc6-dev'
+fi
+
+major=$(java_major)
+if [[ -z $major || $major -lt 11 ]] && [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+	echo '  installing default-jre-headless'
+	(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends default-jre-headless) </dev/null >/dev/null ||
+		echo '  apt-get could not install it'
+	major=$(java_major)
+fi
+if [[ -n $major && $major -ge 11 ]]; then
+	found java "$major ($(command -v java))"
+else
+	lack java 'Java 11 or newer for the emulators, e.g. apt-get install default-jre-headless'
+fi
+
+root=$(sdk_root)
+firestore=${root:+$(jar "$root" 'cloud-firestore-emulator/cloud-firestore-emulator.jar')}
+pubsub=${root:+$(jar "$root" 'pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar')}
+how='gcloud components install cloud-firestore-emulator pubsub-emulator, or the packages google-cloud-cli-{firestore,pubsub}-emulator'
+if [[ -n $firestore ]]; then found 'Firestore emulator' "$firestore"; else lack 'Firestore emulator' "$how"; fi
+if [[ -n $pubsub ]]; then found 'Pub/Sub emulator' "$pubsub"; else lack 'Pub/Sub emulator' "$how"; fi
+
+if ((${#missing[@]})); then
+	if [[ ${CI:-} == true ]]; then
+		echo "deps: missing, and CI is true: ${missing[*]}" >&2
+		exit 1
+	fi
+	echo "deps: NOTICE: without ${missing[*]} the tests that need it are skipped. The platform itself runs without."
+fi
