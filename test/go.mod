@@ -15,3 +15,8 @@ replace github.com/isectech/service-networking/functions/register => ../function
 replace github.com/isectech/service-networking/functions/authz => ../functions/authz
 
 replace github.com/isectech/service-networking/cmd/isectl => ../cmd/isectl
+
+require (
+	github.com/google/go-cmp v0.7.0
+	golang.org/x/mod v0.42.0
+)

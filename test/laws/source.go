@@ -1,0 +1,160 @@
+package laws
+
+import (
+	"go/ast"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// DocComments: every package says what it is for.
+func DocComments(t *Tree) ([]Violation, error) {
+	var found []Violation
+	for _, p := range t.Packages {
+		files := slices.DeleteFunc(slices.Clone(p.Files), func(f File) bool { return f.Test })
+		if len(files) == 0 {
+			files = p.Files // nothing but tests
+		}
+		if !slices.ContainsFunc(files, documented) {
+			found = append(found, Violation{p.Dir, "no file has a package comment"})
+		}
+	}
+	return found, nil
+}
+
+func documented(f File) bool {
+	text := f.AST.Doc.Text()
+	want := "Package " + f.AST.Name.Name
+	if f.AST.Name.Name == "main" {
+		want = "Command "
+		if f.AST.Doc != nil && strings.HasPrefix(text, path.Base(path.Dir(f.Path))+" ") {
+			return true // "isectl is …"
+		}
+	}
+	return strings.HasPrefix(text, want)
+}
+
+// bagNames say nothing about what is inside, so anything ends up there.
+var bagNames = []string{"base", "common", "helper", "helpers", "manager", "misc", "shared", "util", "utils"}
+
+// PackageNames: a package is named after its idea, and as its folder is.
+func PackageNames(t *Tree) ([]Violation, error) {
+	var found []Violation
+	for _, p := range t.Packages {
+		for _, f := range p.Files {
+			name := strings.TrimSuffix(f.AST.Name.Name, "_test")
+			if slices.Contains(bagNames, name) || slices.Contains(bagNames, path.Base(p.Dir)) {
+				found = append(found, f.at(f.AST.Name, "package %s in %s: name it after what it is", name, path.Base(p.Dir)))
+				break
+			}
+		}
+	}
+	return found, nil
+}
+
+// ambient are the standard library's ways to learn the time and the environment without being told.
+var ambient = map[string][]string{
+	"time": {"Now", "Since", "Until"},
+	"os":   {"Getenv", "LookupEnv", "Environ", "ExpandEnv"},
+}
+
+// Ambient: only composition roots read the clock and the environment; all else is given them.
+func Ambient(t *Tree) ([]Violation, error) {
+	var found []Violation
+	t.eachFile(func(p Package, f File) {
+		if f.Test || compositionRoot(p, f) {
+			return
+		}
+		for pkg, names := range ambient {
+			f.uses(pkg, func(sel *ast.SelectorExpr) {
+				if slices.Contains(names, sel.Sel.Name) {
+					found = append(found, f.at(sel, "%s.%s outside a composition root", pkg, sel.Sel.Name))
+				}
+			})
+		}
+	})
+	return found, nil
+}
+
+// compositionRoot reports whether a file is one of the places where the outer world is chosen: the boot
+// package, a function's entry file, a program's main package, and the tests' own module.
+func compositionRoot(p Package, f File) bool {
+	return p.Dir == "shared/platform/boot" ||
+		entryFile(f.Path) ||
+		f.AST.Name.Name == "main" && strings.HasPrefix(p.Dir, "cmd/") ||
+		within(p.Dir, "test")
+}
+
+var entryPattern = regexp.MustCompile(`^functions/[a-z0-9]+/function\.go$`)
+
+func entryFile(p string) bool { return entryPattern.MatchString(p) }
+
+// NoSleep: code that waits has a timer and a context; tests that wait have testing/synctest.
+func NoSleep(t *Tree) ([]Violation, error) {
+	var found []Violation
+	t.eachFile(func(_ Package, f File) {
+		f.uses("time", func(sel *ast.SelectorExpr) {
+			if sel.Sel.Name == "Sleep" {
+				found = append(found, f.at(sel, "time.Sleep"))
+			}
+		})
+	})
+	return found, nil
+}
+
+// HTTPOnly: events too arrive through functions.HTTP; docs/platform-facts.md says why.
+func HTTPOnly(t *Tree) ([]Violation, error) {
+	var found []Violation
+	t.eachFile(func(_ Package, f File) {
+		f.uses(framework+"/functions", func(sel *ast.SelectorExpr) {
+			if sel.Sel.Name != "HTTP" {
+				found = append(found, f.at(sel, "functions.%s: register with functions.HTTP", sel.Sel.Name))
+			}
+		})
+	})
+	return found, nil
+}
+
+// EntryFiles: the file that registers a function stays short enough to be read at a glance.
+func EntryFiles(t *Tree) ([]Violation, error) {
+	const limit = 40
+	var found []Violation
+	t.eachFile(func(_ Package, f File) {
+		if !entryFile(f.Path) {
+			return
+		}
+		if lines := strings.Count(string(f.src), "\n"); lines >= limit {
+			found = append(found, Violation{f.Path, "an entry file has fewer than 40 lines"})
+		}
+	})
+	return found, nil
+}
+
+var unfinishedWords = regexp.MustCompile(`\b(TODO|FIXME|XXX|HACK)\b|(?i)\b(for now|placeholder)\b`)
+
+// Finished: no comment says that the code beside it is not what it should be.
+func Finished(t *Tree) ([]Violation, error) {
+	var found []Violation
+	t.eachFile(func(p Package, f File) {
+		if p.Dir == "test/laws" {
+			return // names the words
+		}
+		for _, group := range f.AST.Comments {
+			for _, c := range group.List {
+				if word := unfinishedWords.FindString(c.Text); word != "" {
+					found = append(found, f.at(c, "unfinished by its own word: %s", word))
+				}
+			}
+		}
+	})
+	return found, nil
+}
+
+func (t *Tree) eachFile(visit func(Package, File)) {
+	for _, p := range t.Packages {
+		for _, f := range p.Files {
+			visit(p, f)
+		}
+	}
+}
