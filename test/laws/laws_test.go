@@ -32,6 +32,7 @@ var laws = map[string]Law{
 	"Explained":       Explained,
 	"Records":         Records,
 	"Changelog":       Changelog,
+	"Configured":      Configured,
 	"Documents":       Documents,
 }
 
@@ -119,9 +120,10 @@ func lawful() map[string]string {
 		"docs/dependencies.md":    "# Dependencies\n\n## Libraries\n\n| `example.com/lib` | why |\n\n## Tools\n\n| `example.com/tool` | why |\n",
 		"docs/decisions/0001-begin.md": "# 1. Begin\n\nDate: 2026-01-04\n\n## Context\n\nx\n\n## Decision\n\nx\n\n" +
 			"## Consequences\n\nx\n",
-		"CHANGELOG.md": "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- x\n\n## [0.1.0] - 2026-01-04\n",
-		"Makefile":     "test: ## x\n\ttrue\n",
-		"README.md":    "Run `make test`.\n",
+		"docs/configuration.md": "| `PORT` | 8080 |\n",
+		"CHANGELOG.md":          "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- x\n\n## [0.1.0] - 2026-01-04\n",
+		"Makefile":              "test: ## x\n\ttrue\n",
+		"README.md":             "Run `make test`.\n",
 	}
 }
 
@@ -299,6 +301,11 @@ func TestLaws(t *testing.T) {
 				`CHANGELOG.md: heading "## [Unreleased]"`,
 				`CHANGELOG.md: heading "### New"`,
 			},
+		},
+		"variable not listed": {
+			law:   Configured,
+			files: map[string]string{"shared/a/b.go": "package a\n\ntype C struct {\n\tP int `env:\"PORT, default=1\"`\n\tQ int `json:\"q\" env:\"QUEUE\"`\n}\n"},
+			want:  []string{"shared/a/b.go:5: docs/configuration.md does not list QUEUE"},
 		},
 		"links and targets": {
 			law: Documents,
