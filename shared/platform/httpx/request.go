@@ -1,0 +1,134 @@
+package httpx
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// requestID returns the caller's request id if there is exactly one and it is 1–128 characters of
+// [A-Za-z0-9._-], otherwise 128 random bits.
+func requestID(h http.Header) string {
+	if id := only(h, "X-Request-Id"); validRequestID(id) {
+		return id
+	}
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+func validRequestID(s string) bool {
+	if s == "" || len(s) > 128 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// only returns the value of a header that occurs exactly once, otherwise "".
+func only(h http.Header, name string) string {
+	if v := h[name]; len(v) == 1 {
+		return v[0]
+	}
+	return ""
+}
+
+// ParseTraceparent parses a W3C traceparent header (Trace Context, level 2 §3.2). Both ids are "" when it
+// is malformed, which the specification wants ignored and not refused.
+func ParseTraceparent(s string) (trace, span string, sampled bool) {
+	const length = len("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+	if len(s) < length || s[2] != '-' || s[35] != '-' || s[52] != '-' {
+		return "", "", false
+	}
+	version, trace, span, flags := s[:2], s[3:35], s[36:52], s[53:55]
+	switch {
+	case !lowerHex(version) || version == "ff",
+		version == "00" && len(s) != length,
+		len(s) > length && s[length] != '-',
+		!lowerHex(trace) || strings.Trim(trace, "0") == "",
+		!lowerHex(span) || strings.Trim(span, "0") == "",
+		!lowerHex(flags):
+		return "", "", false
+	}
+	low, _ := hex.DecodeString(flags)
+	return trace, span, low[0]&1 == 1
+}
+
+func lowerHex(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// headersOfIdentity and prefixesOfIdentity are the headers that decide who a caller is, what it asks for or
+// how its body is read. Others, such as User-Agent, may hold any text.
+var (
+	headersOfIdentity = []string{
+		"Authorization", "Content-Encoding", "Content-Type", "Dpop", "If-Match", "If-None-Match", "Forwarded",
+		"X-Real-Ip",
+	}
+	prefixesOfIdentity = []string{
+		"X-Api-", "X-Auth-", "X-Client-Cert-", "X-Content-", "X-Forwarded-", "X-Isectech-", "X-Original-",
+		"X-Request-", "X-Required-", "X-Serverless-", "X-Service-", "X-Target-",
+	}
+)
+
+// checkRequest refuses what no handler should have to think about: overlong URLs and headers, a body that
+// declares itself too large, and bytes outside ASCII in headers of identity, which net/http lets through
+// and which one reader takes for a space (0x85, 0xA0) and the next does not.
+func checkRequest(r *http.Request, maxBody int64) error {
+	if len(r.RequestURI) > maxURL {
+		return &Error{Status: http.StatusRequestURITooLong, Code: "uri_too_long", Message: "the URL is too long"}
+	}
+	size, lines := 0, 0
+	for name, values := range r.Header {
+		for _, v := range values {
+			lines++
+			size += len(name) + len(v)
+			if ofIdentity(name) && !visible(v) {
+				return InvalidRequest("a header is malformed",
+					FieldError{Field: name, Message: "contains a byte that is no printable ASCII"})
+			}
+		}
+	}
+	if size > maxHeaderBytes || lines > maxHeaderLines {
+		return &Error{
+			Status: http.StatusRequestHeaderFieldsTooLarge, Code: "headers_too_large",
+			Message: "the headers are too large",
+		}
+	}
+	if !visible(r.Host) {
+		return InvalidRequest("a header is malformed", FieldError{Field: "Host", Message: "contains a byte that is no printable ASCII"})
+	}
+	if r.ContentLength > maxBody {
+		return TooLarge(maxBody)
+	}
+	return nil
+}
+
+func ofIdentity(name string) bool {
+	return slices.Contains(headersOfIdentity, name) ||
+		slices.ContainsFunc(prefixesOfIdentity, func(p string) bool { return strings.HasPrefix(name, p) })
+}
+
+// visible reports whether s is of printable ASCII and spaces.
+func visible(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}

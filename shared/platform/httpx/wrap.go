@@ -1,0 +1,164 @@
+package httpx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/isectech/service-networking/shared/platform/telemetry"
+)
+
+// Defaults and bounds of Wrap.
+const (
+	DefaultTimeout = 60 * time.Second
+	DefaultMaxBody = 1 << 20
+	maxURL         = 8 << 10
+	maxHeaderBytes = 32 << 10
+	maxHeaderLines = 100
+)
+
+// Recorder counts requests. It must bound the methods it is given; the statuses are our own.
+type Recorder interface {
+	ObserveRequest(method string, status int, took time.Duration)
+}
+
+// Options is what Wrap needs of its surroundings.
+type Options struct {
+	Now     func() time.Time // required
+	Logger  *slog.Logger     // nil discards
+	Errors  Table            // the answers to the domain's errors
+	Metrics Recorder         // nil counts nothing
+	Timeout time.Duration    // of one request; 0 means DefaultTimeout
+	MaxBody int64            // in bytes; 0 means DefaultMaxBody
+}
+
+// runtime is what WriteError needs of Options, carried in the request's context.
+type runtime struct {
+	now    func() time.Time
+	logger *slog.Logger
+	errors Table
+}
+
+type runtimeKey struct{}
+
+func runtimeOf(ctx context.Context) *runtime {
+	if rt, ok := ctx.Value(runtimeKey{}).(*runtime); ok {
+		return rt
+	}
+	return &runtime{logger: slog.New(slog.DiscardHandler)}
+}
+
+// Wrap makes h fit to face the world: it gives every request an id (which the answer echoes), a deadline
+// and a log scope, bounds its size, refuses what is malformed before h sees it, turns a panic into a 500,
+// sets the security headers, sends the answer from a buffer, and logs and counts the request.
+func Wrap(h http.Handler, o Options) http.Handler {
+	if o.Now == nil {
+		panic("httpx: Wrap needs a clock")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.MaxBody <= 0 {
+		o.MaxBody = DefaultMaxBody
+	}
+	return &edge{next: h, Options: o, runtime: &runtime{now: o.Now, logger: o.Logger, errors: o.Errors}}
+}
+
+// edge is a wrapped handler.
+type edge struct {
+	next http.Handler
+	Options
+	runtime *runtime
+}
+
+// ServeHTTP serves one request.
+func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := e.Now()
+	id := requestID(r.Header)
+	trace, span, _ := ParseTraceparent(only(r.Header, "Traceparent"))
+	ctx := context.WithValue(r.Context(), runtimeKey{}, e.runtime)
+	ctx = telemetry.WithRequest(ctx, telemetry.Request{ID: id, Trace: trace, Span: span})
+	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
+	defer cancel()
+	if deadline, ok := ctx.Deadline(); ok {
+		// A body that comes in drop by drop ends with the request. Writers that have no deadlines, such as
+		// those of tests, are no harm.
+		_ = http.NewResponseController(w).SetReadDeadline(deadline)
+	}
+
+	r = r.WithContext(ctx)
+	r.Header["X-Request-Id"] = []string{id} // in the form that handlers and those they call can trust
+	out := newBuffer(id)
+	body := r.Body
+	if body != nil {
+		r.Body = http.MaxBytesReader(w, body, e.MaxBody)
+	}
+	defer func() {
+		took := e.Now().Sub(start)
+		if p := recover(); p != nil {
+			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(p)
+			}
+			e.Logger.LogAttrs(ctx, slog.LevelError, "panic",
+				slog.String("panic", fmt.Sprint(p)), slog.String("stack_trace", string(debug.Stack())))
+			out = newBuffer(id)
+			WriteError(out, r, Internal(nil))
+		}
+		if out.status == http.StatusRequestEntityTooLarge {
+			drain(r, body, e.MaxBody)
+		}
+		n := out.send(w)
+		e.record(ctx, r, out.status, n, took)
+	}()
+	if err := checkRequest(r, e.MaxBody); err != nil {
+		WriteError(out, r, err)
+		return
+	}
+	e.next.ServeHTTP(out, r)
+}
+
+// record logs and counts a request that has been answered. The query stays out of the log: it may carry
+// what a form would.
+func (e *edge) record(ctx context.Context, r *http.Request, status, size int, took time.Duration) {
+	if e.Metrics != nil {
+		e.Metrics.ObserveRequest(r.Method, status, took)
+	}
+	level := slog.LevelInfo
+	if status >= http.StatusInternalServerError {
+		level = slog.LevelError
+	}
+	e.Logger.LogAttrs(ctx, level, "request",
+		slog.String("method", clip(r.Method, 16)),
+		slog.String("path", clip(r.URL.EscapedPath(), 256)),
+		slog.Int("status", status),
+		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
+		slog.Int("response_bytes", size),
+		slog.String("user_agent", clip(r.UserAgent(), 128)),
+	)
+}
+
+// drain reads on for a while after a body has turned out too large, so that a caller which writes all of
+// its request before it reads the answer gets the answer and not a broken connection. A caller that waits
+// for 100 Continue is not asked for the body.
+func drain(r *http.Request, body io.Reader, limit int64) {
+	if body == nil || r.Header.Get("Expect") != "" {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, body, 4*limit) // how it ends does not matter
+}
+
+// clip bounds what a caller can put into a log line.
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n] + "…"
+	}
+	return s
+}

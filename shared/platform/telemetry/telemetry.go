@@ -1,0 +1,83 @@
+// Package telemetry is how a process tells what it does: log lines in Cloud Logging's form (NewLogger) and
+// metrics under the platform's fixed names (Metrics).
+//
+// A request's scope travels in its context: what is put there once (WithRequest, Annotate) stands on every
+// line that is logged with that context, so handlers need not carry request ids and callers around.
+package telemetry
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+)
+
+// Request identifies a request to logs and traces.
+type Request struct {
+	ID    string // the request id
+	Trace string // the W3C trace id, 32 hex digits; "" when the caller sent none
+	Span  string // the caller's span id, 16 hex digits
+}
+
+type scopeKey struct{}
+
+// scope is what is known of the request that a context belongs to. It is shared by all contexts derived
+// from it, since the outermost handler logs what the innermost one found out.
+type scope struct {
+	request Request
+	mu      sync.Mutex
+	attrs   []slog.Attr
+}
+
+// WithRequest returns a context whose log lines carry the request's ids and whatever Annotate adds.
+func WithRequest(ctx context.Context, r Request) context.Context {
+	return context.WithValue(ctx, scopeKey{}, &scope{request: r})
+}
+
+// RequestOf returns the request that a context belongs to; the zero Request when it belongs to none.
+func RequestOf(ctx context.Context) Request {
+	if s := scopeOf(ctx); s != nil {
+		return s.request
+	}
+	return Request{}
+}
+
+// Annotate adds attributes to every later line of the request that ctx belongs to, its access line
+// included. An attribute replaces an earlier one with the same key. Without a request it does nothing.
+func Annotate(ctx context.Context, attrs ...slog.Attr) {
+	s := scopeOf(ctx)
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range attrs {
+		s.attrs = setAttr(s.attrs, a)
+	}
+}
+
+// scopeOf returns the scope of ctx, or nil.
+func scopeOf(ctx context.Context) *scope {
+	if ctx == nil {
+		return nil
+	}
+	s, _ := ctx.Value(scopeKey{}).(*scope)
+	return s
+}
+
+// annotations returns a copy of the scope's attributes.
+func (s *scope) annotations() []slog.Attr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.attrs)
+}
+
+// setAttr puts a into attrs, in the place of one with the same key if there is one: a JSON object with a
+// name twice means something else to every reader.
+func setAttr(attrs []slog.Attr, a slog.Attr) []slog.Attr {
+	if i := slices.IndexFunc(attrs, func(b slog.Attr) bool { return a.Key == b.Key }); i >= 0 {
+		attrs[i] = a
+		return attrs
+	}
+	return append(attrs, a)
+}
