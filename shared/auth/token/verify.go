@@ -1,0 +1,131 @@
+package token
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/isectech/service-networking/shared/auth"
+)
+
+// Verifier judges access tokens. It is safe for concurrent use when its parts are.
+type Verifier struct {
+	// Keys holds the keys by kid.
+	Keys Keys
+	// Issuer is the issuer that tokens must have; empty means auth.Issuer.
+	Issuer string
+	// Now is the clock.
+	Now func() time.Time
+	// Leeway is how far clocks may differ: 0 means MaxLeeway, which is also the most there is, and a
+	// negative value none.
+	Leeway time.Duration
+}
+
+// Verify judges everything about a token but its audience. The claims are the zero value unless the
+// error is nil.
+//
+// Reasons: malformed_token (form, type, missing or impossible claims, a lifetime above MaxLifetime),
+// unknown_key, bad_signature, wrong_issuer, expired, not_yet_valid, identity_mismatch (sub, client_id
+// and service_name name different callers). An error that is no *auth.Refusal says that the key source
+// is unavailable.
+func (v *Verifier) Verify(ctx context.Context, raw string) (Claims, error) {
+	if v.Now == nil {
+		return Claims{}, errIncomplete
+	}
+	c, err := v.verifySignature(ctx, raw)
+	if err != nil {
+		return Claims{}, err
+	}
+	if !c.header.isAccessToken() {
+		return Claims{}, malformed("header: typ is not " + Type)
+	}
+	var w wireClaims
+	if err := decodeStrict(c.payload, &w, "claims"); err != nil {
+		return Claims{}, err
+	}
+	claims, err := w.claims()
+	if err != nil {
+		return Claims{}, err
+	}
+	if err := v.judge(claims); err != nil {
+		return Claims{}, err
+	}
+	if !w.sameIdentity() {
+		return Claims{}, auth.Refuse(auth.IdentityMismatch, "sub, client_id and service_name differ")
+	}
+	return claims, nil
+}
+
+// VerifySignature judges form, key, algorithm and signature alone: neither typ nor any claim. It
+// returns the payload when that is a strict JSON object, and nil otherwise.
+func (v *Verifier) VerifySignature(ctx context.Context, raw string) (json.RawMessage, error) {
+	c, err := v.verifySignature(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	if payload := jsontext.Value(c.payload); payload.Kind() == '{' && payload.IsValid() {
+		return json.RawMessage(payload), nil
+	}
+	return nil, nil
+}
+
+func (v *Verifier) verifySignature(ctx context.Context, raw string) (compact, error) {
+	if v.Keys == nil {
+		return compact{}, errIncomplete
+	}
+	c, err := split(raw)
+	if err != nil {
+		return compact{}, err
+	}
+	kid := c.header.KeyID.value
+	if !validKeyID(kid) { // no key can have it, so the source need not see it
+		return compact{}, auth.Refuse(auth.UnknownKey, "no key has this kid")
+	}
+	key, err := v.Keys.Key(ctx, kid)
+	if errors.Is(err, ErrUnknownKey) {
+		return compact{}, auth.Refuse(auth.UnknownKey, "no key has this kid")
+	}
+	if err != nil {
+		return compact{}, fmt.Errorf("look up the signing key: %w", err)
+	}
+	if key.Algorithm != c.header.Algorithm.value {
+		return compact{}, auth.Refuse(auth.BadSignature, "the algorithm is not the key's")
+	}
+	if err := key.fit(); err != nil {
+		return compact{}, fmt.Errorf("look up the signing key: %w", err)
+	}
+	if signingMethod(key.Algorithm).Verify(c.signed, c.signature, key.Public) != nil {
+		return compact{}, auth.Refuse(auth.BadSignature, "the signature does not verify")
+	}
+	return c, nil
+}
+
+// judge compares well-formed claims with the clock and the issuer. Expiry and validity come before the
+// lifetime, so that an old token is called expired whatever else it says.
+func (v *Verifier) judge(c Claims) error {
+	issuer, leeway, now := v.Issuer, v.Leeway, v.Now()
+	if issuer == "" {
+		issuer = auth.Issuer
+	}
+	if leeway == 0 || leeway > MaxLeeway {
+		leeway = MaxLeeway
+	}
+	leeway = max(leeway, 0)
+	switch latest := now.Add(leeway); {
+	case c.Issuer != issuer:
+		return auth.Refuse(auth.WrongIssuer, "the token is another issuer's")
+	case !now.Add(-leeway).Before(c.ExpiresAt):
+		return auth.Refuse(auth.Expired, "the token has expired")
+	case c.NotBefore.After(latest) || c.IssuedAt.After(latest):
+		return auth.Refuse(auth.NotYetValid, "the token is not valid yet")
+	case c.ExpiresAt.Sub(c.IssuedAt) > MaxLifetime:
+		return malformed("the lifetime is above 15 minutes")
+	case !c.ExpiresAt.After(c.IssuedAt) || !c.ExpiresAt.After(c.NotBefore):
+		return malformed("the token ends before it begins")
+	}
+	return nil
+}
