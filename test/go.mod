@@ -18,5 +18,11 @@ replace github.com/isectech/service-networking/cmd/isectl => ../cmd/isectl
 
 require (
 	github.com/google/go-cmp v0.7.0
+	github.com/isectech/service-networking/shared/platform v0.0.0
 	golang.org/x/mod v0.42.0
+)
+
+require (
+	github.com/isectech/service-networking/shared/auth v0.0.0-00010101000000-000000000000 // indirect
+	github.com/sethvargo/go-envconfig v1.4.3 // indirect
 )

@@ -226,7 +226,6 @@ func TestLaws(t *testing.T) {
 				"shared/auth/y/y_test.go":              "package y\n\nimport _ \"cloud.google.com/go/firestore\"\n",
 				"shared/a/b.go":                        "package a\n\nimport _ \"cloud.google.com/go/firestore\"\n",
 				"functions/f/internal/p/p.go":          "package p\n\nimport _ \"google.golang.org/grpc/status\"\n",
-				"functions/f/internal/dnsstore.go":     "package internal\n",
 				"functions/f/internal/rediscache/r.go": "package rediscache\n\nimport _ \"google.golang.org/grpc\"\n",
 			},
 			want: []string{

@@ -71,7 +71,9 @@ func OneVersion(t *Tree) ([]Violation, error) {
 		}
 		agree(m, "go", m.File.Go.Version)
 		for _, r := range m.File.Require {
-			agree(m, r.Mod.Path, r.Mod.Version)
+			if !strings.HasPrefix(r.Mod.Path, Prefix) { // ours are replaced, whatever version they are given
+				agree(m, r.Mod.Path, r.Mod.Version)
+			}
 		}
 	}
 	return found, nil
