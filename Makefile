@@ -21,7 +21,7 @@ BENCH_PARTS := token policy registry
 .PHONY: help deps run build test test-long lint fmt tidy docs bench clean $(BENCH_PARTS:%=bench-%)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 deps: ## find what the tests need besides Go, and install what can be installed
 	@scripts/deps.sh

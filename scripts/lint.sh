@@ -3,6 +3,7 @@
 # reached, govulncheck. `lint.sh fmt` formats instead. The tools come from the Go module proxy at the versions
 # below into .tools/, a folder a version, so that one build of each serves until the version changes.
 set -euo pipefail
+shopt -s inherit_errexit # a tool that does not build ends the run
 cd "$(dirname "$0")/.."
 
 golangci_lint=github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0

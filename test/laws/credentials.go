@@ -14,7 +14,8 @@ var credentials = []struct {
 	what    string
 	pattern *regexp.Regexp
 }{
-	{"a private key", regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----`)},
+	// The header alone is what a parser looks for; a key has what follows, in a file or in a literal.
+	{"a private key", regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?:\\[nr]|[\s"+` + "`" + `])*[A-Za-z0-9+/]{20}`)},
 	{"a private JSON Web Key", regexp.MustCompile(`\\?"d\\?"\s*:\s*\\?"[A-Za-z0-9_-]{40,}\\?"`)},
 	{"a service account's key", regexp.MustCompile(`\\?"private_key_id\\?"\s*:\s*\\?"[0-9a-f]{40}`)},
 	{"a Google API key", regexp.MustCompile(`\bAIza[0-9A-Za-z_-]{35}\b`)},

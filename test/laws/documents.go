@@ -87,7 +87,8 @@ func Changelog(t *Tree) ([]Violation, error) {
 
 var (
 	link       = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	makeTarget = regexp.MustCompile("(?m)(?:`|^(?:\\$ )?)make ([a-z][a-z-]*)")
+	makeInline = regexp.MustCompile("`make ([a-z][a-z-]*)")
+	makeInCode = regexp.MustCompile(`(?m)^(?:\$ )?make ([a-z][a-z-]*)`)
 	targetLine = regexp.MustCompile(`(?m)^([a-z][a-z-]*):`)
 	codeFence  = regexp.MustCompile("(?ms)^```.*?^```$")
 )
@@ -114,7 +115,11 @@ func Documents(t *Tree) ([]Violation, error) {
 				return nil, err
 			}
 			text := string(data)
-			for _, match := range makeTarget.FindAllStringSubmatch(text, -1) {
+			named := makeInline.FindAllStringSubmatch(text, -1)
+			for _, code := range codeFence.FindAllString(text, -1) {
+				named = append(named, makeInCode.FindAllStringSubmatch(code, -1)...)
+			}
+			for _, match := range named {
 				if !targets[match[1]] {
 					found = append(found, Violation{name, "names make " + match[1] + ", which the Makefile does not have"})
 				}

@@ -64,7 +64,7 @@ func TestRepository(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := tree.GoList(t.Context(), dir); err != nil {
-		t.Fatal(err)
+		t.Error(err) // the laws see what is left: the imports of our own files
 	}
 	for name, law := range laws {
 		t.Run(name, func(t *testing.T) {
@@ -309,7 +309,7 @@ func TestLaws(t *testing.T) {
 		"links and targets": {
 			law: Documents,
 			files: map[string]string{
-				"README.md": "[a](docs/none.md) [b](#x) [c](https://example.com) `make fly`\n\n```\n$ make run\n[x](y)\n```\nTo make sense.\n",
+				"README.md": "[a](docs/none.md) [b](#x) [c](https://example.com) `make fly`\n\n```\n$ make run\n[x](y)\n```\nTo\nmake sense.\n",
 				"docs/x.md": "[readme](../README.md#a) [b](b.md)\n",
 			},
 			want: []string{
@@ -379,9 +379,11 @@ func TestCredentials(t *testing.T) {
 	t.Parallel()
 	begin := "-----BEGIN "
 	files := map[string]string{
-		"key.go":   "package a\n\nvar k = `" + begin + "EC PRIVATE KEY-----`\n",
+		"key.go":   "package a\n\nvar k = `" + begin + "EC PRIVATE KEY-----\n" + strings.Repeat("MHcC", 16) + "`\n",
+		"parts.go": "package a\n\nvar k = \"" + begin + "PRIVATE KEY-----\\n\" +\n\t\"" + strings.Repeat("MHcC", 16) + "\"\n",
 		"jwk.json": `{"kty":"EC","d":"` + strings.Repeat("a", 43) + `"}`,
 		"api.txt":  "AI" + "za" + strings.Repeat("b", 35),
+		"seed.go":  "package a\n\nvar k = \"" + begin + "PRIVATE KEY-----\\n-----END PRIVATE KEY-----\"\n",
 		"fine.pem": begin + "CERTIFICATE-----\n",
 		"fine.go":  "package a\n\nvar d = map[string]string{\"d\": \"short\"}\n",
 	}
@@ -394,6 +396,7 @@ func TestCredentials(t *testing.T) {
 		"api.txt:1: looks like a Google API key",
 		"jwk.json:1: looks like a private JSON Web Key",
 		"key.go:3: looks like a private key",
+		"parts.go:3: looks like a private key",
 	})
 }
 
