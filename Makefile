@@ -18,6 +18,7 @@ export FUZZTIME BENCHCOUNT
 # The parts that `make bench-<part>` knows: a package each.
 BENCH_PARTS := token policy registry
 
+.NOTPARALLEL:
 .PHONY: help deps run build test test-long lint fmt tidy docs bench clean $(BENCH_PARTS:%=bench-%)
 
 help: ## list the targets
@@ -59,7 +60,7 @@ bench-policy: ## decisions
 	@scripts/bench.sh shared/auth ./policy
 
 bench-registry: ## snapshot look-up and pick
-	@scripts/bench.sh shared/registry .
+	@scripts/bench.sh shared/registry ./...
 
 clean: ## remove what was built and the local platform's state
 	@rm -rf bin dist .local

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Finds what the tests need besides Go and a C compiler: Java and the Firestore and Pub/Sub emulators of the
-# Google Cloud SDK. What is missing is said loudly; tests that need it then skip, except where CI is
-# true: there it is an error.
+# Google Cloud SDK. As root on Debian it installs a missing Java or compiler. What is then missing is said
+# loudly; tests that need it skip, except where CI is true: there it is an error.
 set -euo pipefail
 
 missing=()
@@ -31,7 +31,7 @@ java_major() {
 	java -version 2>&1 | sed -n 's/.*version "\(1\.\)\{0,1\}\([0-9]*\).*/\2/p' | head -n 1
 }
 
-jar() { # jar NAME PATTERN: the newest file of that pattern below the SDK
+jar() { # jar ROOT PATTERN: the last file of that pattern below the SDK
 	local root=$1 pattern=$2 file newest=
 	for file in "$root"/platform/$pattern; do
 		[[ -f $file ]] && newest=$file
@@ -46,21 +46,28 @@ else
 	found go "$(go version | cut -d' ' -f3-)"
 fi
 
-compiler=$(go env CC 2>/dev/null || echo cc)
-if command -v "${compiler%% *}" >/dev/null; then
-	found 'C compiler' "$(command -v "${compiler%% *}")"
+compiler=$(go env CC 2>/dev/null || true)
+compiler=${compiler%% *}
+compiler=${compiler:-cc}
+major=$(java_major)
+
+packages=()
+command -v "$compiler" >/dev/null || packages+=(gcc libc6-dev)
+[[ ${major:-0} -ge 11 ]] || packages+=(default-jre-headless)
+if ((${#packages[@]})) && [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+	echo "  installing ${packages[*]}"
+	if ! (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}") </dev/null >/dev/null; then
+		echo '  apt-get could not install them'
+	fi
+	major=$(java_major)
+fi
+
+if command -v "$compiler" >/dev/null; then
+	found 'C compiler' "$(command -v "$compiler")"
 else
 	lack 'C compiler' 'for the race detector: gcc or clang, e.g. apt-get install gcc libc6-dev'
 fi
-
-major=$(java_major)
-if [[ -z $major || $major -lt 11 ]] && [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
-	echo '  installing default-jre-headless'
-	(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends default-jre-headless) </dev/null >/dev/null ||
-		echo '  apt-get could not install it'
-	major=$(java_major)
-fi
-if [[ -n $major && $major -ge 11 ]]; then
+if [[ ${major:-0} -ge 11 ]]; then
 	found java "$major ($(command -v java))"
 else
 	lack java 'Java 11 or newer for the emulators, e.g. apt-get install default-jre-headless'
