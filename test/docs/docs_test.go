@@ -35,7 +35,7 @@ func TestConfiguration(t *testing.T) {
 		t.Fatalf("docs/configuration.md: %v", err)
 	}
 	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil { //nolint:gosec // a page for everyone
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return

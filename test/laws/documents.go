@@ -14,7 +14,7 @@ var (
 	recordDate = regexp.MustCompile(`(?m)^Date: [0-9]{4}-[0-9]{2}-[0-9]{2}$`)
 )
 
-// Records: decision records are numbered without a gap, and each has its number, its date and its three parts.
+// Records wants decision records to be numbered without a gap, each with its number, date and three parts.
 func Records(t *Tree) ([]Violation, error) {
 	const dir = "docs/decisions"
 	entries, err := fs.ReadDir(t.FS, dir) // sorted by name
@@ -54,9 +54,12 @@ func Records(t *Tree) ([]Violation, error) {
 	return found, nil
 }
 
-var changelogHeading = regexp.MustCompile(`^## \[(Unreleased|[0-9]+\.[0-9]+\.[0-9]+)\]( - [0-9]{4}-[0-9]{2}-[0-9]{2})?$`)
+var (
+	unreleased = regexp.MustCompile(`^## \[Unreleased\]$`)
+	released   = regexp.MustCompile(`^## \[[0-9]+\.[0-9]+\.[0-9]+\] - [0-9]{4}-[0-9]{2}-[0-9]{2}$`)
+)
 
-// Changelog: CHANGELOG.md begins with what is unreleased, and has the headings that its form allows.
+// Changelog wants CHANGELOG.md to begin with what is unreleased, and only the headings that its form has.
 func Changelog(t *Tree) ([]Violation, error) {
 	const name = "CHANGELOG.md"
 	data, err := fs.ReadFile(t.FS, name)
@@ -70,9 +73,12 @@ func Changelog(t *Tree) ([]Violation, error) {
 		line = strings.TrimSpace(line)
 		switch {
 		case strings.HasPrefix(line, "## "):
-			match := changelogHeading.FindStringSubmatch(line)
-			if match == nil || (match[1] == "Unreleased") != (releases == 0) || (match[1] == "Unreleased") != (match[2] == "") {
-				found = append(found, Violation{name, fmt.Sprintf("heading %q", line)})
+			wanted := released
+			if releases == 0 {
+				wanted = unreleased
+			}
+			if !wanted.MatchString(line) {
+				found = append(found, Violation{name, fmt.Sprintf("heading %q is not as %s", line, wanted)})
 			}
 			releases++
 		case strings.HasPrefix(line, "### ") && !slices.Contains(kinds, strings.TrimPrefix(line, "### ")):
@@ -90,10 +96,10 @@ var (
 	makeInline = regexp.MustCompile("`make ([a-z][a-z-]*)")
 	makeInCode = regexp.MustCompile(`(?m)^(?:\$ )?make ([a-z][a-z-]*)`)
 	targetLine = regexp.MustCompile(`(?m)^([a-z][a-z-]*):`)
-	codeFence  = regexp.MustCompile("(?ms)^```.*?^```$")
+	codeFence  = regexp.MustCompile("(?ms)^```[^\n]*\n.*?\n```$")
 )
 
-// Documents: what the Markdown files link to is there, and the make targets that they name exist.
+// Documents wants what the Markdown files link to to be there, and the make targets that they name to exist.
 func Documents(t *Tree) ([]Violation, error) {
 	makefile, err := fs.ReadFile(t.FS, "Makefile")
 	if err != nil {

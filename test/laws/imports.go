@@ -47,8 +47,8 @@ func (t *Tree) GoList(ctx context.Context, root string) error {
 	return nil
 }
 
-// FunctionsApart: a function imports no other function, and nothing shared imports a function or a program.
-// Tests are held to it too.
+// FunctionsApart lets no function import another, and nothing shared import a function or a program. Tests
+// are held to it too.
 func FunctionsApart(t *Tree) ([]Violation, error) {
 	var found []Violation
 	for _, p := range t.Packages {
@@ -75,7 +75,7 @@ func module(p string) string {
 	return name
 }
 
-// NoCloud: what decides does not depend on where it runs. shared/auth, shared/registry, the store's
+// NoCloud keeps what decides independent of where it runs: shared/auth, shared/registry, the store's
 // contract and every internal package of a function but its back ends reach no cloud SDK and no
 // framework, through whatever they import.
 func NoCloud(t *Tree) ([]Violation, error) {
@@ -108,7 +108,7 @@ func decides(dir string) bool {
 	return true
 }
 
-// NothingEmbedded: the back ends of the one-process platform are linked into no function.
+// NothingEmbedded keeps the back ends of the one-process platform out of every function.
 func NothingEmbedded(t *Tree) ([]Violation, error) {
 	var found []Violation
 	for _, p := range t.Packages {

@@ -9,8 +9,8 @@ import (
 // maxMethods is what a consumer's interface may ask for.
 const maxMethods = 6
 
-// SmallInterfaces: an interface has one to six methods. The store's contract is the one that is larger
-// where it has to be, since several back ends implement it.
+// SmallInterfaces wants one to six methods of an interface. The store's contract is the one that may have
+// more, since several back ends implement it.
 func SmallInterfaces(t *Tree) ([]Violation, error) {
 	var found []Violation
 	for _, p := range t.Packages {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Replaced: each module finds the repository's other modules where they lie, so that it builds without the
-// workspace, as a function's packaging does.
+// Replaced wants each module to find the repository's others where they lie, so that it builds without the
+// workspace, as a function is packaged.
 func Replaced(t *Tree) ([]Violation, error) {
 	dirs := map[string]string{}
 	for _, m := range t.Modules {
@@ -47,8 +47,8 @@ func Replaced(t *Tree) ([]Violation, error) {
 	return found, nil
 }
 
-// OneVersion: every module requires the same version of what it shares with another, and the same Go.
-// Otherwise the workspace tests a combination that no function is built from.
+// OneVersion wants every module to require the same version of what it shares with another, and the same
+// Go. Otherwise the workspace tests a combination that no function is built from.
 func OneVersion(t *Tree) ([]Violation, error) {
 	type choice struct{ version, dir string }
 	first := map[string]choice{}
@@ -79,8 +79,8 @@ func OneVersion(t *Tree) ([]Violation, error) {
 	return found, nil
 }
 
-// Explained: docs/architecture.md shows every module, and docs/dependencies.md says of every library
-// that a module requires directly why it is there, and of no other.
+// Explained wants docs/architecture.md to show every module, and docs/dependencies.md to say of every
+// library that a module requires directly why it is there, and of no other.
 func Explained(t *Tree) ([]Violation, error) {
 	architecture, err := fs.ReadFile(t.FS, "docs/architecture.md")
 	if err != nil {
@@ -109,7 +109,7 @@ func Explained(t *Tree) ([]Violation, error) {
 				continue
 			}
 			if _, ok := explained[r.Mod.Path]; !ok {
-				found = append(found, Violation{"docs/dependencies.md", fmt.Sprintf("does not say why %s requires `%s`", m.Dir, r.Mod.Path)})
+				found = append(found, Violation{"docs/dependencies.md", "does not say why " + m.Dir + " requires `" + r.Mod.Path + "`"})
 			}
 			explained[r.Mod.Path] = true
 		}

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// DocComments: every package says what it is for.
+// DocComments wants every package to say what it is for.
 func DocComments(t *Tree) ([]Violation, error) {
 	var found []Violation
 	for _, p := range t.Packages {
@@ -38,7 +38,7 @@ func documented(f File) bool {
 // bagNames say nothing about what is inside, so anything ends up there.
 var bagNames = []string{"base", "common", "helper", "helpers", "manager", "misc", "shared", "util", "utils"}
 
-// PackageNames: a package is named after its idea, and as its folder is.
+// PackageNames wants a package, and its folder, to be named after an idea.
 func PackageNames(t *Tree) ([]Violation, error) {
 	var found []Violation
 	for _, p := range t.Packages {
@@ -59,7 +59,7 @@ var ambient = map[string][]string{
 	"os":   {"Getenv", "LookupEnv", "Environ", "ExpandEnv"},
 }
 
-// Ambient: only composition roots read the clock and the environment; all else is given them.
+// Ambient lets only composition roots read the clock and the environment; all else is given them.
 func Ambient(t *Tree) ([]Violation, error) {
 	var found []Violation
 	t.eachFile(func(p Package, f File) {
@@ -90,7 +90,7 @@ var entryPattern = regexp.MustCompile(`^functions/[a-z0-9]+/function\.go$`)
 
 func entryFile(p string) bool { return entryPattern.MatchString(p) }
 
-// NoSleep: code that waits has a timer and a context; tests that wait have testing/synctest.
+// NoSleep refuses time.Sleep: code that waits has a timer and a context, tests that wait have testing/synctest.
 func NoSleep(t *Tree) ([]Violation, error) {
 	var found []Violation
 	t.eachFile(func(_ Package, f File) {
@@ -103,7 +103,7 @@ func NoSleep(t *Tree) ([]Violation, error) {
 	return found, nil
 }
 
-// HTTPOnly: events too arrive through functions.HTTP; docs/platform-facts.md says why.
+// HTTPOnly wants events too to arrive through functions.HTTP; docs/platform-facts.md says why.
 func HTTPOnly(t *Tree) ([]Violation, error) {
 	var found []Violation
 	t.eachFile(func(_ Package, f File) {
@@ -116,7 +116,7 @@ func HTTPOnly(t *Tree) ([]Violation, error) {
 	return found, nil
 }
 
-// EntryFiles: the file that registers a function stays short enough to be read at a glance.
+// EntryFiles keeps the file that registers a function short enough to be read at a glance.
 func EntryFiles(t *Tree) ([]Violation, error) {
 	const limit = 40
 	var found []Violation
@@ -133,7 +133,7 @@ func EntryFiles(t *Tree) ([]Violation, error) {
 
 var unfinishedWords = regexp.MustCompile(`\b(TODO|FIXME|XXX|HACK)\b|(?i)\b(for now|placeholder)\b`)
 
-// Finished: no comment says that the code beside it is not what it should be.
+// Finished refuses comments that say that the code beside them is not what it should be.
 func Finished(t *Tree) ([]Violation, error) {
 	var found []Violation
 	t.eachFile(func(p Package, f File) {

@@ -10,8 +10,8 @@ import (
 
 var variableRow = regexp.MustCompile("(?m)^\\| `([A-Z][A-Z0-9_]*)` \\|")
 
-// Configured: docs/configuration.md lists every environment variable that a struct is filled from, wherever
-// that struct is.
+// Configured wants docs/configuration.md to list every environment variable that a struct is filled from,
+// wherever that struct is.
 func Configured(t *Tree) ([]Violation, error) {
 	page, err := fs.ReadFile(t.FS, "docs/configuration.md")
 	if err != nil {

@@ -54,7 +54,7 @@ func Run(ctx context.Context, dir string, env []string, steps []Step) ([]Outcome
 		}
 		fmt.Fprintf(&script, ". '%[1]s/%[2]d.sh' </dev/null >'%[1]s/%[2]d.out' 2>&1; echo $? >'%[1]s/%[2]d.status'\n", scratch, i)
 	}
-	cmd := exec.CommandContext(ctx, "bash", "--noprofile", "--norc", "-c", script.String()) //nolint:gosec // the project's own README
+	cmd := exec.CommandContext(ctx, "bash", "--noprofile", "--norc", "-c", script.String())
 	cmd.Dir, cmd.Env = dir, env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
