@@ -4,8 +4,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# `go test -list` prints a package's names and then a line "ok <package> …".
-targets=$(CGO_ENABLED=0 go test -list '^Fuzz' work | awk '/^Fuzz/ { names[n++] = $1; next } { for (i = 0; i < n; i++) print $2, names[i]; n = 0 }')
+if ! listed=$(CGO_ENABLED=0 go test -list '^Fuzz' work 2>&1); then
+	printf '%s\n' "$listed"
+	exit 1
+fi
+# A package's names come first, then a line "ok <package> …".
+targets=$(awk '/^Fuzz/ { names[n++] = $1; next } { for (i = 0; i < n; i++) print $2, names[i]; n = 0 }' <<<"$listed")
 count=$(grep -c . <<<"$targets" || true)
 echo "test-long: $count fuzz targets, ${FUZZTIME:=60s} each"
 
