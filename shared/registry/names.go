@@ -93,3 +93,8 @@ func ownerOf(names Names, service auth.Subject, id string) auth.Subject {
 	}
 	return auth.Subject{}
 }
+
+// OwnsID reports whether an id could be that of an instance of a service: one of its own, and nobody's name.
+func OwnsID(names Names, service auth.Subject, id string) bool {
+	return auth.ValidID(id) && !isName(names, service, id) && ownerOf(names, service, id) == service
+}

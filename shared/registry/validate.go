@@ -68,9 +68,7 @@ func (r Registration) check(rules Rules, f *findings) {
 	r.checkHealth(rules, f)
 	r.checkMetadata(f)
 	r.checkTags(f)
-	if r.Weight < 0 || r.Weight > MaxWeight {
-		f.addf("weight", codeOutOfRange, "a weight is a number from 0 (never picked) to %d", MaxWeight)
-	}
+	r.checkWeight(f)
 	if d := r.Lease.Std(); d != 0 && (d < MinLease || d > MaxLease) {
 		f.addf("lease", codeOutOfRange, `a lease lasts from %s to %s; "0s" means that it never ends`, Duration(MinLease), Duration(MaxLease))
 	}
@@ -217,6 +215,12 @@ func (r Registration) checkTags(f *findings) {
 		} else if slices.Contains(r.Tags[:i], tag) {
 			f.addf(index("tags", i), codeDuplicate, "this tag stands here twice")
 		}
+	}
+}
+
+func (r Registration) checkWeight(f *findings) {
+	if r.Weight < 0 || r.Weight > MaxWeight {
+		f.addf("weight", codeOutOfRange, "a weight is a number from 0 (never picked) to %d", MaxWeight)
 	}
 }
 

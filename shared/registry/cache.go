@@ -1,0 +1,221 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/isectech/service-networking/shared/store"
+)
+
+// cache keeps the current snapshot in step with the store. Changes come from two sides, the store's feed
+// and the commits of this process, in any order and more than once; generations tell which is newer.
+//
+// A deletion is remembered until the feed has passed it. From then on, a document of which nothing is
+// known and which is older than the feed's position can only be a late echo of something deleted.
+type cache struct {
+	store   store.Store
+	onError func(error)
+	current atomic.Pointer[Snapshot]
+
+	mu         sync.Mutex // held by the one who changes what follows
+	leases     map[string]*lease
+	tombstones map[store.Ref]tombstone
+	positions  map[string]store.Position // of the feed, by collection
+	filled     bool                      // a refresh has ended
+}
+
+type tombstone struct {
+	generation int64
+	position   store.Position
+}
+
+func newCache(s store.Store, onError func(error)) *cache {
+	c := &cache{
+		store: s, onError: onError, leases: make(map[string]*lease),
+		tombstones: make(map[store.Ref]tombstone), positions: make(map[string]store.Position),
+	}
+	c.current.Store(new(Snapshot))
+	return c
+}
+
+// applyOwn takes in what this process has committed.
+func (c *cache) applyOwn(docs []store.Document, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := *c.current.Load()
+	for _, doc := range docs {
+		if doc.Generation != 0 && !c.stale(doc) {
+			c.apply(&next, doc, now)
+		}
+	}
+	c.current.Store(&next)
+}
+
+// stale reports whether a document is an echo of something of which nothing is known any more, because
+// it has been deleted and the feed has passed the deletion.
+func (c *cache) stale(doc store.Document) bool {
+	_, known := c.generation(doc.Ref)
+	return !known && doc.Position() <= c.positions[doc.Ref.Collection]
+}
+
+// generation returns the generation of a document that the cache has seen.
+func (c *cache) generation(ref store.Ref) (int64, bool) {
+	if t, ok := c.tombstones[ref]; ok {
+		return t.generation, true
+	}
+	if ref.Collection == store.Leases {
+		if l, ok := c.leases[ref.ID]; ok {
+			return l.generation, true
+		}
+		return 0, false
+	}
+	if e, ok := c.current.Load().entries.get(ref.ID); ok {
+		return e.generation, true
+	}
+	return 0, false
+}
+
+// apply takes one document into a snapshot under construction.
+func (c *cache) apply(next *Snapshot, doc store.Document, now time.Time) {
+	if doc.Ref.Collection == store.Leases {
+		c.applyLease(next, doc, now)
+		return
+	}
+	id := doc.Ref.ID
+	if e, ok := next.entries.get(id); ok && e.generation >= doc.Generation || c.tombstones[doc.Ref].generation >= doc.Generation {
+		return
+	}
+	if doc.Live(now) {
+		record, err := decodeRecord(doc)
+		if err == nil {
+			delete(c.tombstones, doc.Ref)
+			next.put(&entry{Record: *record, generation: doc.Generation, updatedAt: doc.UpdatedAt.UTC(), lease: c.leaseOf(record)})
+			return
+		}
+		c.onError(err) // what cannot be read is as good as gone
+	}
+	next.drop(id, int64(doc.Position()))
+	c.tombstones[doc.Ref] = tombstone{doc.Generation, doc.Position()}
+	if l, ok := c.leases[id]; ok && (l.deleted || l.generation == 0) {
+		delete(c.leases, id)
+	}
+}
+
+// leaseOf returns the lease that an instance shares with every snapshot, whether or not its end is known.
+func (c *cache) leaseOf(record *Record) *lease {
+	if record.Lease == 0 {
+		return nil
+	}
+	l, ok := c.leases[record.ServiceID]
+	if !ok {
+		l = &lease{generation: c.tombstones[leaseRef(record.ServiceID)].generation}
+		c.leases[record.ServiceID] = l
+	}
+	return l
+}
+
+func (c *cache) applyLease(next *Snapshot, doc store.Document, now time.Time) {
+	id := doc.Ref.ID
+	l, ok := c.leases[id]
+	if ok && l.generation >= doc.Generation || c.tombstones[doc.Ref].generation >= doc.Generation {
+		return
+	}
+	e, registered := next.entries.get(id)
+	if !doc.Live(now) {
+		if ok {
+			l.end.Store(0)
+			l.generation, l.deleted = doc.Generation, true
+		}
+		if !registered {
+			delete(c.leases, id)
+		}
+		c.tombstones[doc.Ref] = tombstone{doc.Generation, doc.Position()}
+		return
+	}
+	var data leaseData
+	if err := doc.Decode(&data); err != nil {
+		c.onError(err)
+		return
+	}
+	if !ok {
+		l = new(lease)
+		c.leases[id] = l
+	}
+	delete(c.tombstones, doc.Ref)
+	l.generation, l.deleted = doc.Generation, false
+	ended := l.end.Swap(data.EndsAt)
+	if registered && ended <= now.UnixMicro() {
+		if s, ok := next.services.get(e.ServiceName); ok {
+			s.pools[place(e.Environment)].epoch.Add(1)
+		}
+	}
+}
+
+// refresh brings the snapshot up to date with the store. A registration and its lease are committed
+// together, so reading the records before the leases never shows a record without the lease it came with.
+func (c *cache) refresh(ctx context.Context, now time.Time) error {
+	records, err := c.read(ctx, store.Services, now)
+	if err != nil {
+		return err
+	}
+	leases, err := c.read(ctx, store.Leases, now)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.applyAll(leases.documents, now)
+	c.applyAll(records.documents, now)
+	c.positions[store.Services] = max(c.positions[store.Services], records.newest)
+	c.positions[store.Leases] = max(c.positions[store.Leases], leases.newest)
+	for ref, t := range c.tombstones {
+		if t.position <= c.positions[ref.Collection] {
+			delete(c.tombstones, ref)
+		}
+	}
+	c.filled = true
+	return nil
+}
+
+// applyAll takes documents in as one change of the snapshot.
+func (c *cache) applyAll(docs []store.Document, now time.Time) {
+	next := *c.current.Load()
+	for _, doc := range docs {
+		c.apply(&next, doc, now)
+	}
+	c.current.Store(&next)
+}
+
+// changes is what the feed of a collection had to tell.
+type changes struct {
+	documents []store.Document
+	newest    store.Position
+}
+
+// fillChunk is how many documents of a first reading are held at a time.
+const fillChunk = 512
+
+// read reads the changes of a collection since the last refresh. Until the first has ended nobody looks
+// at the snapshot, so a first reading is taken in piece by piece; a later one comes back as a whole.
+func (c *cache) read(ctx context.Context, collection string, now time.Time) (changes, error) {
+	c.mu.Lock()
+	since, filled := c.positions[collection], c.filled
+	c.mu.Unlock()
+	var got changes
+	for doc, err := range c.store.Changes(ctx, collection, since) {
+		if err != nil {
+			return changes{}, fmt.Errorf("reading changes of %s: %w", collection, err)
+		}
+		got.newest = max(got.newest, doc.Position())
+		if got.documents = append(got.documents, doc); !filled && len(got.documents) == fillChunk {
+			c.mu.Lock()
+			c.applyAll(got.documents, now)
+			c.mu.Unlock()
+			got.documents = got.documents[:0]
+		}
+	}
+	return got, nil
+}

@@ -1,0 +1,48 @@
+package registry
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// ETag identifies what a reader sees of an instance, apart from the end of its lease: heartbeats keep it.
+func (i *Instance) ETag() string {
+	if i.Lapsed {
+		return `"` + strconv.FormatInt(i.Generation, 10) + `-lapsed"`
+	}
+	return `"` + strconv.FormatInt(i.Generation, 10) + `"`
+}
+
+// ETagOf identifies a list of instances in the same way.
+func ETagOf(instances []Instance, next string) string {
+	h := sha256.New()
+	for i := range instances {
+		_, _ = fmt.Fprintf(h, "%s %s\n", instances[i].ServiceID, instances[i].ETag())
+	}
+	_, _ = h.Write([]byte(next))
+	return `"` + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12]) + `"`
+}
+
+var generationTag = regexp.MustCompile(`^"([1-9][0-9]{0,17})(-lapsed)?"$`)
+
+// ParseIfMatch reads an If-Match header for Call.IfMatch: one of our tags, or * for any. The empty header
+// demands nothing. ok is false for everything else, weak tags and lists among it, which match nothing
+// that was ever given to anyone: the answer to those is 412, as for any tag that does not match.
+func ParseIfMatch(header string) (generation int64, ok bool) {
+	switch header = strings.TrimSpace(header); header {
+	case "":
+		return 0, true
+	case "*":
+		return AnyGeneration, true
+	}
+	tag := generationTag.FindStringSubmatch(header)
+	if tag == nil {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(tag[1], 10, 64)
+	return n, err == nil
+}

@@ -1,0 +1,123 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/isectech/service-networking/shared/store"
+)
+
+// freshness decides at each read whether the snapshot is to be brought up to date first. One reader does
+// it for all; while the store cannot be reached, one reader at a time tries and the others are served the
+// last snapshot at once.
+type freshness struct {
+	cache    *cache
+	bound    time.Duration // a snapshot younger than this is served as it is
+	maxStale time.Duration // one older than this is not served at all
+	timeout  time.Duration // of one refresh
+
+	checked atomic.Int64 // when the last successful refresh began, in Unix nanoseconds; 0: never
+
+	mu      sync.Mutex
+	flight  *flight
+	failed  time.Time // when the last refresh failed; zero after a success
+	failure error
+}
+
+type flight struct {
+	done chan struct{}
+	err  error
+}
+
+// age returns how old the snapshot may be; ok is false when there is none.
+func (f *freshness) age(now time.Time) (age time.Duration, ok bool) {
+	checked := f.checked.Load()
+	return max(0, time.Duration(now.UnixNano()-checked)), checked != 0
+}
+
+// fresh reports whether the snapshot may be served without asking the store. A clock that was set back
+// makes no snapshot fresh.
+func (f *freshness) fresh(now time.Time) bool {
+	checked := f.checked.Load()
+	since := time.Duration(now.UnixNano() - checked)
+	return checked != 0 && since < f.bound && since > -f.bound
+}
+
+// ensure makes the snapshot fresh if it can, and fails only when none is left that may be served.
+func (f *freshness) ensure(ctx context.Context, now time.Time) error {
+	if f.fresh(now) {
+		return nil
+	}
+	err := f.renew(ctx, now)
+	if err == nil {
+		return nil
+	}
+	age, ok := f.age(now)
+	switch {
+	case !ok:
+		return fmt.Errorf("the registry has not been read yet: %w", err)
+	case age > f.maxStale:
+		return fmt.Errorf("the registry was last read %s ago, which is too long: %w", age.Round(time.Second), err)
+	default:
+		return nil
+	}
+}
+
+// renew refreshes the snapshot, or waits for the refresh that is under way.
+func (f *freshness) renew(ctx context.Context, now time.Time) error {
+	f.mu.Lock()
+	if f.fresh(now) {
+		f.mu.Unlock()
+		return nil
+	}
+	down := !f.failed.IsZero()
+	if running := f.flight; running != nil {
+		failure := f.failure
+		f.mu.Unlock()
+		if down && f.checked.Load() != 0 {
+			return failure
+		}
+		select {
+		case <-running.done:
+			return running.err
+		case <-ctx.Done():
+			return unavailable(ctx.Err())
+		}
+	}
+	if since := now.Sub(f.failed); down && since >= 0 && since < f.bound {
+		failure := f.failure
+		f.mu.Unlock()
+		return failure
+	}
+	mine := &flight{done: make(chan struct{}), err: errors.New("the refresh was cut short")}
+	f.flight = mine
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		f.flight, f.failure = nil, mine.err
+		if f.failed = now; mine.err == nil {
+			f.failed = time.Time{}
+			f.checked.Store(now.UnixNano())
+		}
+		f.mu.Unlock()
+		close(mine.done)
+	}()
+	// Others wait for this refresh too, so it outlives the request that happened to begin it.
+	refreshing, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.timeout)
+	defer cancel()
+	mine.err = unavailable(f.cache.refresh(refreshing, now))
+	return mine.err
+}
+
+// unavailable marks an error as one of the store's absence, which is what every failed reading means to
+// a reader.
+func unavailable(err error) error {
+	if err == nil || errors.Is(err, store.ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+}

@@ -1,0 +1,114 @@
+package registry
+
+import "github.com/isectech/service-networking/shared/auth"
+
+// Filter says which instances a list holds; what is empty does not narrow it.
+type Filter struct {
+	Name        string // a service's name or alias
+	Environment auth.Environment
+	Region      string
+	Version     string
+	Tag         string
+	Status      Status // with a lease that has not ended: a lapsed instance is in no status anyone may rely on
+	Limit       int    // 1–MaxPage; 0 means DefaultPage
+	PageToken   string // Listing.Next of the same filter
+}
+
+// The sizes of pages.
+const (
+	MaxPage     = 500
+	DefaultPage = 100
+)
+
+// Listing is a part of a list.
+type Listing struct {
+	Instances []Instance // by id; never nil
+	Next      string     // "" at the end
+}
+
+// List returns a page of the instances that the filter lets through. Its only error is ErrInvalid.
+// Paging gives every instance that matches throughout exactly once, whatever else changes meanwhile.
+func (v View) List(f Filter) (Listing, error) {
+	if found := f.check(); len(found) > 0 {
+		return Listing{}, &InvalidError{found}
+	}
+	page := Listing{Instances: []Instance{}}
+	after, err := f.cursor()
+	if err != nil {
+		return Listing{}, err
+	}
+	narrowed := f
+	if f.Name != "" {
+		name, ok := v.ServiceName(f.Name)
+		if !ok {
+			return page, nil
+		}
+		narrowed.Name = name
+	}
+	limit := f.Limit
+	if limit == 0 {
+		limit = DefaultPage
+	}
+	kind, term := narrowed.narrowest()
+	for id := range v.snapshot.postings.ids(kind, term, after) {
+		e, _ := v.snapshot.entries.get(id)
+		if !narrowed.lets(e, v.now) {
+			continue
+		}
+		if len(page.Instances) == limit {
+			page.Next = f.token(page.Instances[limit-1].ServiceID)
+			break
+		}
+		page.Instances = append(page.Instances, e.instance(v.now))
+	}
+	return page, nil
+}
+
+func (f Filter) check() []Finding {
+	var found findings
+	if f.Limit < 0 || f.Limit > MaxPage {
+		found.addf("limit", codeOutOfRange, "a limit is a number from 1 to %d", MaxPage)
+	}
+	if f.Status != "" && f.Status.ordinal() < 0 {
+		found.addf("status", codeInvalid, "there is no such status")
+	}
+	if f.Environment != "" && place(f.Environment) < 0 {
+		found.addf("environment", codeInvalid, "the environment is one of production, staging and development")
+	}
+	return found.all()
+}
+
+// narrowest returns the index to read, which is most likely the shortest.
+func (f Filter) narrowest() (kind postingKind, term string) {
+	switch {
+	case f.Name != "":
+		return byName, f.Name
+	case f.Tag != "":
+		return byTag, f.Tag
+	case f.Region != "":
+		return byRegion, f.Region
+	case f.Status != "":
+		return byStatus, string(f.Status)
+	case f.Environment != "":
+		return byEnvironment, string(f.Environment)
+	default:
+		return byID, ""
+	}
+}
+
+func (f Filter) lets(e *entry, now int64) bool {
+	if f.Name != "" && e.ServiceName != f.Name || f.Environment != "" && e.Environment != f.Environment ||
+		f.Region != "" && e.Region != f.Region || f.Version != "" && e.Version != f.Version ||
+		f.Status != "" && (e.Status != f.Status || e.lapsed(now)) {
+		return false
+	}
+	if f.Tag == "" {
+		return true
+	}
+	for _, tag := range e.Tags {
+		if tag == f.Tag {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,48 @@
+package registry
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+
+	"github.com/isectech/service-networking/shared/auth"
+)
+
+// A page token is the id of the last instance given, after a version and a digest of the filter, by
+// which a token that belongs to another question is refused. It holds no secret, and forging one gives
+// nothing that asking does not.
+const (
+	tokenVersion = 1
+	tokenDigest  = 8
+	maxToken     = 128
+)
+
+func (f Filter) token(last string) string {
+	return base64.RawURLEncoding.EncodeToString(append(append([]byte{tokenVersion}, f.digest()...), last...))
+}
+
+// cursor returns the id after which the page begins.
+func (f Filter) cursor() (string, error) {
+	if f.PageToken == "" {
+		return "", nil
+	}
+	invalid := &InvalidError{[]Finding{{"page_token", codeInvalid, "this is no page token of this question"}}}
+	if len(f.PageToken) > maxToken {
+		return "", invalid
+	}
+	data, err := base64.RawURLEncoding.Strict().DecodeString(f.PageToken)
+	if err != nil || len(data) <= 1+tokenDigest || data[0] != tokenVersion ||
+		string(data[1:1+tokenDigest]) != string(f.digest()) || !auth.ValidID(string(data[1+tokenDigest:])) {
+		return "", invalid
+	}
+	return string(data[1+tokenDigest:]), nil
+}
+
+func (f Filter) digest() []byte {
+	h := sha256.New()
+	for _, part := range []string{f.Name, string(f.Environment), f.Region, f.Version, f.Tag, string(f.Status)} {
+		_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
+		_, _ = h.Write([]byte(part))
+	}
+	return h.Sum(nil)[:tokenDigest]
+}
