@@ -60,8 +60,25 @@ func (e *ConflictError) Error() string {
 // Unwrap makes errors.Is(err, ErrConflict) true.
 func (e *ConflictError) Unwrap() error { return ErrConflict }
 
+// CorruptError says which document is damaged. It unwraps to ErrCorrupt and to what was found.
+type CorruptError struct {
+	Ref Ref // the zero Ref where the damage is not a document's
+	Err error
+}
+
+// Error names the document and the damage.
+func (e *CorruptError) Error() string {
+	if e.Ref == (Ref{}) {
+		return fmt.Sprintf("corrupt: %v", e.Err)
+	}
+	return fmt.Sprintf("%s: corrupt: %v", e.Ref, e.Err)
+}
+
+// Unwrap makes errors.Is(err, ErrCorrupt) true.
+func (e *CorruptError) Unwrap() []error { return []error{ErrCorrupt, e.Err} }
+
 // Ref names a document. A collection is one of the constants above; an id is 1–512 bytes of
-// [A-Za-z0-9._:@-] and neither "." nor "..".
+// [A-Za-z0-9._:@-], neither "." nor "..", and not of the form "__…__", which Firestore keeps for itself.
 type Ref struct{ Collection, ID string }
 
 // String returns collection/id, which is also the journal's name of the object.
@@ -74,7 +91,7 @@ type Position int64
 // Document is one stored document.
 type Document struct {
 	Ref        Ref
-	Generation int64           // +1 with every write, deletion included; never repeats, even after a deletion
+	Generation int64           // +1 with every write, deletion included; see Store.Commit on what outlives a deletion
 	UpdatedAt  time.Time       // commit time: UTC, in whole microseconds, never before an earlier write's
 	UpdatedBy  string          // the actor of the last write
 	ExpiresAt  time.Time       // UTC, in whole microseconds; zero: never
@@ -134,19 +151,20 @@ func (p Precondition) Holds(current Document, now time.Time) bool {
 // Write is one document's part of a Batch.
 type Write struct {
 	Ref       Ref
-	Data      any       // marshals to a JSON object of at most 900 KiB; nil deletes the document
-	ExpiresAt time.Time // zero: never
+	Data      any       // marshals to a JSON object that Canonical accepts; nil deletes the document
+	ExpiresAt time.Time // zero: never; cut to whole microseconds
 	If        Precondition
 }
 
 // Batch is what one Commit does: all of it or nothing.
 type Batch struct {
-	Writes []Write // 1–100, no document twice
-	Actor  string  // who; required
-	Cause  string  // why: a request id, or a CloudEvent's source and id; required
+	Writes []Write // 1–100, together at most 8 MiB, no document twice, none in Journal
+	Actor  string  // who; required, at most 512 bytes
+	Cause  string  // why: a request id, or a CloudEvent's source and id; required, at most 2 KiB
 	// Once, when set, makes the batch happen at most once for ever: a second Commit with the same key
-	// returns ErrDuplicate and changes nothing. At least one write must be journaled. Its form is the
-	// caller's; (principal, source, id) of a CloudEvent is the intended one.
+	// returns ErrDuplicate and changes nothing, whatever its writes and before any precondition is
+	// judged. At least one write must be journaled. Its form is the caller's, at most 4 KiB;
+	// (principal, source, id) of a CloudEvent is the intended one.
 	Once string
 }
 
@@ -164,18 +182,20 @@ const (
 )
 
 // Filter keeps the documents whose field compares so with the value. A field is a top-level name of the
-// data, or a.b for a nested one; a document without the field, or with a value of another type, is left out.
+// data, or a.b for a nested one; a document without the field, or with a value of another type, is left
+// out. Integers and floats are one type and compare as numbers; strings compare by their bytes.
 type Filter struct {
 	Field string
 	Op    Op
-	Value any // string, bool, int64 or float64
+	Value any // string of at most 1500 bytes, bool, int, int64 or float64
 }
 
-// Query asks for the live documents of a collection.
+// Query asks for the live documents of a collection. OrderBy keeps those where the field is a bool, a
+// number or a string of at most 1500 bytes, and orders them so: bools, numbers, strings.
 type Query struct {
 	Collection string
-	Where      []Filter // at most 10; Lt, Le, Gt and Ge only on OrderBy
-	OrderBy    string   // a field; documents without it are left out; "" orders by id alone
+	Where      []Filter // at most 10; Lt, Le, Gt and Ge only on OrderBy; Contains at most once
+	OrderBy    string   // a field, see below; "" orders by id alone
 	Descending bool     // of OrderBy and of the id that breaks ties
 	Limit      int      // 1–500 documents a page; 0 means 100
 	PageToken  string   // Page.Next of the same query
@@ -202,6 +222,7 @@ type Store interface {
 
 	// Query returns a page of live documents in the order asked for. Paging MUST give every document
 	// that is live and unchanged for the whole time exactly once, whatever else is written meanwhile.
+	// A damaged document fails the page with a *CorruptError.
 	Query(ctx context.Context, q Query) (Page, error)
 
 	// Commit writes all of the batch, with one journal entry for each write to a Journaled collection,
@@ -210,12 +231,17 @@ type Store interface {
 	// *ConflictError of the first such write; contention alone MUST NOT be (the back end tries again
 	// until ctx ends). Deleting what is absent, without a precondition, writes nothing and is not an
 	// error; its place in the answer is a zero Document.
+	//
+	// Generations of a journaled collection never repeat, since they go on from the journal. Elsewhere
+	// they start again at 1 when a document is made anew after what was left of it has been removed: at
+	// least 24 hours after its deletion or expiry (for Nonces: as soon as it has expired).
 	Commit(ctx context.Context, b Batch) ([]Document, error)
 
 	// Changes yields the documents of a collection that were written after a position, tombstones and
 	// expired ones included, each in its latest state, in the order of their positions. It MUST NOT miss
 	// a change that was committed before it began and is newer than since, provided since is 0 or was
 	// taken from a document that an earlier Changes of the same collection yielded. It MAY yield
-	// documents again: compare generations. Tombstones are kept for at least 24 hours.
+	// documents again: compare generations. Tombstones are kept for at least 24 hours. A damaged document
+	// is yielded as a *CorruptError, and what follows it still comes.
 	Changes(ctx context.Context, collection string, since Position) iter.Seq2[Document, error]
 }

@@ -1,0 +1,124 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// maxFaults bounds a report: whoever has a hundred faults needs a backup, not a longer list.
+const maxFaults = 100
+
+// Report is what Verify found.
+type Report struct {
+	Objects int     `json:"objects"` // with at least one entry
+	Entries int     `json:"entries"`
+	Faults  []Fault `json:"faults"` // at most 100, ordered by object and sequence: the first broken link first
+	More    bool    `json:"more,omitempty"`
+}
+
+// Clean reports whether nothing is wrong.
+func (r Report) Clean() bool { return len(r.Faults) == 0 }
+
+// Fault is one thing that is wrong.
+type Fault struct {
+	Object   string `json:"object,omitempty"` // collection/id; "" where it can't be told
+	Sequence int64  `json:"sequence,omitempty"`
+	Entry    string `json:"entry,omitempty"` // id of the journal document
+	Problem  string `json:"problem"`
+	Expected string `json:"expected,omitempty"`
+	Got      string `json:"got,omitempty"`
+}
+
+// String is the fault as one line of text.
+func (f Fault) String() string {
+	var b strings.Builder
+	if f.Object != "" {
+		fmt.Fprintf(&b, "%s ", f.Object)
+	}
+	if f.Sequence != 0 {
+		fmt.Fprintf(&b, "sequence %d ", f.Sequence)
+	}
+	if f.Entry != "" {
+		fmt.Fprintf(&b, "entry %s ", f.Entry)
+	}
+	fmt.Fprintf(&b, "%s", f.Problem)
+	if f.Expected != "" || f.Got != "" {
+		fmt.Fprintf(&b, ": expected %q, got %q", f.Expected, f.Got)
+	}
+	return b.String()
+}
+
+// fault takes a fault into the report, of which only the first hundred stay.
+func (v *verifier) fault(f Fault) {
+	v.report.Faults = append(v.report.Faults, f)
+	if len(v.report.Faults) > 10*maxFaults {
+		v.cut()
+	}
+}
+
+// damage takes each error that a back end joined into the report.
+func (v *verifier) damage(err error) {
+	if err == nil {
+		return
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var corrupt *CorruptError
+		if !errors.As(err, &corrupt) || error(corrupt) != err {
+			for _, e := range joined.Unwrap() {
+				v.damage(e)
+			}
+			return
+		}
+	}
+	f := Fault{Problem: err.Error()}
+	var corrupt *CorruptError
+	if errors.As(err, &corrupt) && corrupt.Ref != (Ref{}) {
+		f.Problem = corrupt.Err.Error()
+		if corrupt.Ref.Collection == Journal {
+			f.Entry = corrupt.Ref.ID
+			v.damaged[f.Entry] = true
+		} else {
+			f.Object = corrupt.Ref.String()
+			if v.seen != nil {
+				v.seen[f.Object] = true // it is not missing as well
+			}
+		}
+	}
+	v.fault(f)
+}
+
+func (v *verifier) finish() Report {
+	v.cut()
+	v.report.Objects = len(v.last)
+	return v.report
+}
+
+func (v *verifier) cut() {
+	slices.SortFunc(v.report.Faults, func(a, b Fault) int {
+		return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Sequence, b.Sequence),
+			cmp.Compare(a.Entry, b.Entry), cmp.Compare(a.Problem, b.Problem))
+	})
+	v.report.Faults = slices.Compact(v.report.Faults)
+	if len(v.report.Faults) > maxFaults {
+		v.report.Faults, v.report.More = v.report.Faults[:maxFaults], true
+	}
+}
+
+// inKeyOrder orders journal documents as a query by key does, leaving out those without one.
+func inKeyOrder(docs []Document) []Document {
+	keys := make(map[string]string, len(docs))
+	ordered := make([]Document, 0, len(docs))
+	for _, d := range docs {
+		if key := entryKey(d.Data); key != "" {
+			keys[d.Ref.ID] = key
+			ordered = append(ordered, d)
+		}
+	}
+	slices.SortFunc(ordered, func(a, b Document) int {
+		return cmp.Or(strings.Compare(keys[a.Ref.ID], keys[b.Ref.ID]), strings.Compare(a.Ref.ID, b.Ref.ID))
+	})
+	return ordered
+}
