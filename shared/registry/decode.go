@@ -12,7 +12,7 @@ func Decode(data []byte) (Registration, []Finding) {
 // form is wrong has one of that, the others are checked by their meaning.
 func DecodeAndCheck(data []byte, rules Rules) (Registration, []Finding) {
 	reg, r := decodeRegistration(data)
-	if r.failed == nil && len(data) <= MaxBody {
+	if !r.seen[""] { // of a document that could not be read as a whole there is nothing more to say
 		reg.check(rules, &r.findings)
 	}
 	return reg, r.all()

@@ -7,7 +7,8 @@ replace github.com/isectech/service-networking/shared/auth => ../auth
 replace github.com/isectech/service-networking/shared/store => ../store
 
 require (
-	github.com/go-json-experiment/json v1.27.2 // indirect
-	github.com/google/go-cmp v0.7.0 // indirect
-	pgregory.net/rapid v1.3.0 // indirect
+	github.com/go-json-experiment/json v1.27.2
+	github.com/google/go-cmp v0.7.0
+	github.com/isectech/service-networking/shared/auth v0.0.0-00010101000000-000000000000
+	github.com/isectech/service-networking/shared/store v0.0.0-00010101000000-000000000000
 )

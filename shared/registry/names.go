@@ -73,10 +73,10 @@ func isName(names Names, service auth.Subject, id string) bool {
 // the id, so that admin-tools-1 is never an instance of admin where there is a service admin-tools. It
 // returns the zero Subject for an id that begins with no alias, or with a service's full name.
 func ownerOf(names Names, service auth.Subject, id string) auth.Subject {
+	if strings.HasSuffix(id, "-") {
+		return auth.Subject{} // the suffix must be something, and the id a DNS label
+	}
 	for end := strings.LastIndexByte(id, '-'); end > 0; end = strings.LastIndexByte(id[:end], '-') {
-		if end == len(id)-1 {
-			continue // nothing follows the hyphen
-		}
 		alias := id[:end]
 		if alias == service.Alias() {
 			return service
