@@ -9,3 +9,5 @@ replace github.com/isectech/service-networking/shared/registry => ../../shared/r
 replace github.com/isectech/service-networking/shared/store => ../../shared/store
 
 replace github.com/isectech/service-networking/shared/platform => ../../shared/platform
+
+require github.com/isectech/service-networking/shared/auth v0.0.0

@@ -1,0 +1,137 @@
+// Package authz answers who a caller is and what it may do: it issues access tokens, verifies every kind
+// of credential, decides by the policy who may call whom, and explains each decision afterwards.
+package authz
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/auth/authn"
+	"github.com/isectech/service-networking/shared/auth/signature"
+	"github.com/isectech/service-networking/shared/auth/token"
+	"github.com/isectech/service-networking/shared/platform/guard"
+	"github.com/isectech/service-networking/shared/platform/httpx"
+	"github.com/isectech/service-networking/shared/platform/secrets"
+	"github.com/isectech/service-networking/shared/platform/telemetry"
+	"github.com/isectech/service-networking/shared/platform/trust"
+	"github.com/isectech/service-networking/shared/store"
+)
+
+// Name is the function's own service name.
+const Name = "isectech-authz"
+
+// Deps is what the function is made of.
+type Deps struct {
+	Store      store.Store
+	Secrets    *secrets.Client
+	Assertions Assertions // nil: no ID tokens are exchanged
+	Now        func() time.Time
+	Logger     *slog.Logger
+	Metrics    *telemetry.Metrics
+}
+
+// Service is the authorizer.
+type Service struct {
+	cfg     Config
+	deps    Deps
+	trust   *trust.Source
+	keys    *trust.KeyRing
+	signers *signers
+	guard   *guard.Guard
+
+	recentNonces signature.Nonces // of this instance
+}
+
+// maxNonces bounds the nonces that one instance remembers: 1,600 signed requests a second for the ten
+// minutes that a nonce counts. Beyond it signed requests get 503 rather than a second chance.
+const maxNonces = 1_000_000
+
+// New returns the authorizer.
+func New(cfg Config, deps Deps) *Service {
+	s := &Service{cfg: cfg, deps: deps}
+	s.trust = trust.NewSource(deps.Store, deps.Now)
+	s.keys = trust.NewKeyRing(deps.Store, deps.Secrets, deps.Now)
+	s.signers = newSigners(s.trust, deps.Secrets)
+	s.recentNonces = signature.NewMemoryNonces(maxNonces, deps.Now)
+	s.guard = &guard.Guard{
+		Hops:       authn.Hops{Match: cfg.TrustedProxyMarker.Match},
+		Trust:      s.trust,
+		Tokens:     &token.Verifier{Keys: s.trust, Now: deps.Now},
+		Signatures: s,
+		Metrics:    deps.Metrics.ForService(Name),
+		Logger:     deps.Logger,
+	}
+	return s
+}
+
+// Guard stands before endpoints that share this process and its view of who may do what.
+func (s *Service) Guard() *guard.Guard { return s.guard }
+
+// Handler returns the function's HTTP face.
+func (s *Service) Handler() http.Handler {
+	mux := httpx.NewMux()
+	mux.Handle("POST /internal/auth/token", s.token)
+	mux.Handle("GET /internal/auth/validate", s.validate)
+	mux.Handle("POST /internal/auth/validate", s.validate)
+	mux.Handle("POST /internal/auth/authorize", s.authorize)
+	mux.Handle("GET /internal/auth/policy", s.policy)
+	mux.Handle("GET /internal/auth/decisions/{id}", s.decision)
+	mux.Handle("GET /internal/journal", s.journal)
+	mux.Handle("GET /internal/auth/health", s.health)
+	mux.Handle("GET /.well-known/jwks.json", s.jwks)
+	mux.Handle("GET /.well-known/oauth-authorization-server", s.metadata)
+	mux.Handle("GET /metrics", s.metrics)
+	return httpx.Wrap(mux, httpx.Options{
+		Now: s.deps.Now, Logger: s.deps.Logger, Errors: s.errors(), Timeout: s.cfg.RequestTimeout.Duration(),
+		Metrics: s.deps.Metrics.ForService(Name),
+	})
+}
+
+func (s *Service) errors() httpx.Table {
+	return append(guard.Errors(),
+		httpx.Mapping{Is: errDecisionID, As: httpx.NotFound("there is no such decision")},
+		httpx.Mapping{Is: errNoSigningKey, As: httpx.Unavailable(time.Second, "no signing key is current")},
+		httpx.Mapping{Is: store.ErrInvalid, As: httpx.InvalidRequest("the request is malformed")},
+		httpx.Mapping{Is: store.ErrNotFound, As: httpx.NotFound("there is no such record")},
+	)
+}
+
+// VerifySignature implements authn.Signatures: this is the one place that holds the keys.
+func (s *Service) VerifySignature(ctx context.Context, signed authn.Signed) (auth.Principal, error) {
+	st, err := s.trust.State(ctx)
+	if err != nil {
+		return auth.Principal{}, err
+	}
+	keys := &namedKeys{names: st, ring: s.keys}
+	verifier := signature.Verifier{Keys: keys, Nonces: s.nonces(signed.Request), Now: s.deps.Now}
+	if err := verifier.Verify(ctx, signed.Request, signed.MAC); err != nil {
+		return auth.Principal{}, err
+	}
+	return auth.Principal{
+		Subject:     keys.service,
+		Environment: s.cfg.Environment,
+		Scopes:      st.Policy.Grant(keys.service, s.cfg.Environment),
+		Method:      auth.MethodAPIKey,
+		KeyID:       signed.Request.KeyID,
+	}, nil
+}
+
+// namedKeys finds keys by whatever name the request was signed with, and remembers whose it is.
+type namedKeys struct {
+	names   authn.Names
+	ring    *trust.KeyRing
+	service auth.Subject
+}
+
+// Key implements signature.Keys.
+func (k *namedKeys) Key(ctx context.Context, name auth.Subject, id string) (signature.Key, error) {
+	service, ok := k.names.Resolve(name.String())
+	if !ok {
+		return signature.Key{}, signature.ErrUnknownKey
+	}
+	k.service = service
+	return k.ring.Key(ctx, service, id)
+}

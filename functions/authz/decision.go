@@ -1,0 +1,127 @@
+package authz
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/auth/policy"
+)
+
+// A decision's id carries all that is needed to decide again, so that explaining one needs no stored
+// record: base64url(JSON of evidence), a dot, base64url of a truncated HMAC over it. It is
+// authenticated, not secret, and holds no credential.
+
+// errDecisionID means that an id was not made here, or with a key that is gone.
+var errDecisionID = errors.New("not a decision of this platform")
+
+// Bounds of what a caller's words take up in an id.
+const (
+	maxEvidencePath   = 512
+	maxDecisionID     = 4096
+	decisionMACLength = 16
+)
+
+// evidence is what a decision was made from.
+type evidence struct {
+	ID            string           `json:"i"` // random, so that two equal decisions differ
+	At            int64            `json:"t"` // Unix milliseconds
+	KeyID         string           `json:"k"` // of the signing key that the HMAC's key derives from
+	PolicyVersion int64            `json:"v"`
+	Caller        string           `json:"c,omitempty"`
+	Environment   auth.Environment `json:"e,omitempty"`
+	Target        string           `json:"g,omitempty"`
+	Audience      string           `json:"a,omitempty"`
+	Method        string           `json:"m,omitempty"`
+	Path          string           `json:"p,omitempty"`
+	Held          auth.Scopes      `json:"h,omitempty"`
+	Required      auth.Scopes      `json:"r,omitempty"`
+	UnknownScopes bool             `json:"u,omitempty"` // something was required that is no scope
+	AuthMethod    auth.Method      `json:"n,omitempty"`
+	Reason        auth.Reason      `json:"x"`
+}
+
+// question is the evidence as the policy is asked it.
+func (e evidence) question() (policy.Question, error) {
+	q := policy.Question{
+		Environment: e.Environment, Audience: e.Audience, Method: e.Method, Path: e.Path,
+		Held: e.Held, Required: e.Required,
+		Revoked: e.Reason == auth.Revoked, Quarantined: e.Reason == auth.Quarantined, RateLimited: e.Reason == auth.RateLimited,
+	}
+	var err error
+	if q.Caller, err = auth.ParseSubject(e.Caller); err != nil {
+		return q, err
+	}
+	if e.Target != "" {
+		q.Target, err = auth.ParseSubject(e.Target)
+	}
+	return q, err
+}
+
+// seal turns evidence into a decision id.
+func (s *Service) seal(ctx context.Context, e evidence) (string, error) {
+	key, err := s.signers.current(ctx)
+	if err != nil {
+		return "", err
+	}
+	e.ID, e.KeyID = rand.Text(), key.id
+	if len(e.Path) > maxEvidencePath {
+		e.Path = e.Path[:maxEvidencePath]
+	}
+	payload, err := json.Marshal(e)
+	if err != nil {
+		return "", fmt.Errorf("decision id: %w", err)
+	}
+	enc := base64.RawURLEncoding
+	return enc.EncodeToString(payload) + "." + enc.EncodeToString(decisionMAC(key.decisionKey, payload)), nil
+}
+
+// open returns the evidence in a decision id made by seal.
+func (s *Service) open(ctx context.Context, id string) (evidence, error) {
+	var e evidence
+	head, tail, ok := strings.Cut(id, ".")
+	if !ok || len(id) > maxDecisionID {
+		return e, errDecisionID
+	}
+	enc := base64.RawURLEncoding.Strict()
+	payload, err1 := enc.DecodeString(head)
+	mac, err2 := enc.DecodeString(tail)
+	if err1 != nil || err2 != nil || json.Unmarshal(payload, &e) != nil {
+		return evidence{}, errDecisionID
+	}
+	key, err := s.signers.byID(ctx, e.KeyID)
+	if err != nil {
+		return evidence{}, err
+	}
+	if !hmac.Equal(mac, decisionMAC(key.decisionKey, payload)) {
+		return evidence{}, errDecisionID
+	}
+	return e, nil
+}
+
+func decisionMAC(key, payload []byte) []byte {
+	m := hmac.New(sha256.New, key)
+	m.Write(payload)
+	return m.Sum(nil)[:decisionMACLength]
+}
+
+// deriveDecisionKey makes the key of decision ids from a signing key's secret bytes (RFC 5869), so that
+// every instance has the same one without another secret to keep.
+func deriveDecisionKey(secret []byte) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, secret, nil, "isectech decision id v1", sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("derive decision key: %w", err)
+	}
+	return key, nil
+}
+
+func (e evidence) at() time.Time { return time.UnixMilli(e.At).UTC() }

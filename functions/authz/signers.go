@@ -1,0 +1,93 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/isectech/service-networking/shared/auth/token"
+	"github.com/isectech/service-networking/shared/platform/secrets"
+	"github.com/isectech/service-networking/shared/platform/trust"
+)
+
+var errNoSigningKey = errors.New("no signing key is current")
+
+// signingKey is a private key of the platform, ready to use.
+type signingKey struct {
+	id          string
+	signer      *token.Signer
+	decisionKey []byte
+}
+
+// signers fetches signing keys from Secret Manager by the version that the store names, once each.
+type signers struct {
+	trust   *trust.Source
+	secrets *secrets.Client
+
+	mu   sync.Mutex
+	keys map[string]*signingKey // by kid; a kid's key never changes, and the store bounds how many there are
+}
+
+func newSigners(t *trust.Source, c *secrets.Client) *signers {
+	return &signers{trust: t, secrets: c, keys: make(map[string]*signingKey)}
+}
+
+// current returns the key that signs now.
+func (s *signers) current(ctx context.Context) (*signingKey, error) {
+	st, err := s.trust.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rec, ok := st.CurrentKey()
+	if !ok {
+		return nil, errNoSigningKey
+	}
+	return s.load(ctx, rec)
+}
+
+// byID returns any key there is a record of, also one that signs no more.
+func (s *signers) byID(ctx context.Context, kid string) (*signingKey, error) {
+	st, err := s.trust.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rec, ok := st.SigningKey(kid)
+	if !ok {
+		return nil, errDecisionID
+	}
+	return s.load(ctx, rec)
+}
+
+func (s *signers) load(ctx context.Context, rec trust.SigningKey) (*signingKey, error) {
+	s.mu.Lock()
+	key, ok := s.keys[rec.ID]
+	s.mu.Unlock()
+	if ok {
+		return key, nil
+	}
+	value, err := s.secrets.Access(ctx, trust.SigningKeySecret, rec.SecretVersion)
+	if err != nil {
+		return nil, fmt.Errorf("signing key %s: %w", rec.ID, err)
+	}
+	private, algorithm, err := token.ParsePrivateKey(value.Reveal())
+	if err != nil {
+		return nil, fmt.Errorf("signing key %s: %w", rec.ID, err)
+	}
+	if algorithm != rec.Algorithm {
+		return nil, fmt.Errorf("signing key %s: the secret holds a key for %s, the record says %s", rec.ID, algorithm, rec.Algorithm)
+	}
+	signer, err := token.NewSigner(rec.ID, algorithm, private)
+	if err != nil {
+		return nil, fmt.Errorf("signing key %s: %w", rec.ID, err)
+	}
+	decisionKey, err := deriveDecisionKey(value.Reveal())
+	if err != nil {
+		return nil, err
+	}
+	key = &signingKey{id: rec.ID, signer: signer, decisionKey: decisionKey}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys[rec.ID] = key
+	return key, nil
+}

@@ -1,0 +1,265 @@
+package authz
+
+import (
+	"errors"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/auth/policy"
+	"github.com/isectech/service-networking/shared/auth/signature"
+	"github.com/isectech/service-networking/shared/auth/token"
+	"github.com/isectech/service-networking/shared/platform/httpx"
+	"github.com/isectech/service-networking/shared/platform/trust"
+	"github.com/isectech/service-networking/shared/registry"
+)
+
+// The grants there are.
+const (
+	grantClientCredentials = "client_credentials"
+	grantJWTBearer         = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+)
+
+// grant is a caller that proved itself at the token endpoint, and what it asks for.
+type grant struct {
+	subject     auth.Subject
+	scopes      auth.Scopes // at most
+	environment auth.Environment
+	serviceID   string
+	method      auth.Method
+}
+
+// token is the OAuth 2.0 token endpoint (RFC 6749 §3.2).
+func (s *Service) token(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Cache-Control", "no-store")
+	answer, err := s.issue(r)
+	if err != nil {
+		return oauth(err)
+	}
+	return httpx.WriteJSON(w, http.StatusOK, answer)
+}
+
+func (s *Service) issue(r *http.Request) (map[string]any, error) {
+	// Who asks is settled before what is asked, by the request as it was sent.
+	var principals []auth.Principal
+	var st *trust.State
+	var err error
+	if signature.Present(r.Header) || r.Header.Get("Authorization") != "" {
+		st, principals, err = s.guard.Authenticate(r)
+	} else {
+		st, err = s.trust.State(r.Context())
+	}
+	if err != nil {
+		return nil, err
+	}
+	form, err := readForm(r)
+	if err != nil {
+		return nil, err
+	}
+	var g grant
+	switch form.Get("grant_type") {
+	case grantClientCredentials:
+		g, err = s.clientCredentials(st, principals, form)
+	case grantJWTBearer:
+		g, err = s.jwtBearer(r, st, form)
+	case "":
+		err = oauthError("invalid_request", "grant_type is missing")
+	default:
+		err = oauthError("unsupported_grant_type", "grant_type is none of "+grantClientCredentials+", "+grantJWTBearer)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.mint(r, st, g, form)
+}
+
+// clientCredentials is the grant of a service that signed the request with its API key.
+func (s *Service) clientCredentials(st *trust.State, principals []auth.Principal, form url.Values) (grant, error) {
+	i := slices.IndexFunc(principals, func(p auth.Principal) bool { return p.Method == auth.MethodAPIKey })
+	if i < 0 { // an access token alone would renew itself for ever
+		return grant{}, auth.Refuse(auth.NoCredentials, "the request is not signed with an API key")
+	}
+	p := principals[i]
+	if id := form.Get("client_id"); id != "" && id != p.Subject.String() {
+		return grant{}, auth.Refuse(auth.IdentityMismatch, "client_id does not name the service that signed the request")
+	}
+	g := grant{
+		subject: p.Subject, environment: p.Environment, method: p.Method,
+		// Whoever holds the key, when the request does not say which instance it is.
+		serviceID: p.Subject.Alias() + "-" + p.KeyID,
+	}
+	if env := form.Get("environment"); env != "" {
+		var err error
+		if g.environment, err = auth.ParseEnvironment(env); err != nil {
+			return grant{}, oauthError("invalid_request", "environment: want production, staging or development")
+		}
+	}
+	entry, _ := st.Policy.Service(p.Subject)
+	if !entry.In(g.environment) {
+		return grant{}, oauthError("invalid_request", "environment: the service does not run in "+string(g.environment))
+	}
+	if id := form.Get("service_id"); id != "" {
+		if !registry.OwnsID(st, p.Subject, id) {
+			return grant{}, oauthError("invalid_request", "service_id: want "+p.Subject.Alias()+"-<suffix>")
+		}
+		g.serviceID = id
+	}
+	g.scopes = st.Policy.Grant(p.Subject, g.environment)
+	return g, nil
+}
+
+// jwtBearer is the grant of whoever shows an ID token that the policy maps (RFC 7523).
+func (s *Service) jwtBearer(r *http.Request, st *trust.State, form url.Values) (grant, error) {
+	if s.deps.Assertions == nil {
+		return grant{}, oauthError("unsupported_grant_type", "this deployment exchanges no ID tokens")
+	}
+	mail, err := s.deps.Assertions.Verify(r.Context(), form.Get("assertion"))
+	switch {
+	case auth.ReasonOf(err) != "":
+		return grant{}, &oauthRefusal{code: "invalid_grant", cause: err}
+	case err != nil:
+		return grant{}, err
+	}
+	if scopes, ok := st.Policy.Operator(mail); ok {
+		subject, err := auth.ParseSubject("operator:" + mail)
+		if err != nil {
+			return grant{}, oauthError("invalid_grant", "the ID token's e-mail address cannot name an operator")
+		}
+		if !s.trust.Writable(st) {
+			return grant{}, auth.Refuse(auth.PolicyUnavailable, "the policy could not be read for over a minute")
+		}
+		return grant{subject: subject, scopes: scopes, method: auth.MethodJWT}, nil
+	}
+	if service, env, ok := st.Policy.ServiceAccount(mail); ok {
+		return grant{
+			subject: service, scopes: st.Policy.Grant(service, env), environment: env, method: auth.MethodJWT,
+			serviceID: service.Alias() + "-account",
+		}, nil
+	}
+	return grant{}, &oauthRefusal{code: "invalid_grant", cause: auth.Refuse(auth.UnknownService, "the policy maps the ID token's e-mail address to nobody")}
+}
+
+// mint issues the token that a grant allows.
+func (s *Service) mint(r *http.Request, st *trust.State, g grant, form url.Values) (map[string]any, error) {
+	audience := auth.PlatformAudience
+	if ref := form.Get("audience"); ref != "" && ref != audience {
+		target, ok := st.Resolve(ref)
+		if !ok {
+			return nil, &oauthRefusal{code: "invalid_target", cause: auth.Refuse(auth.UnknownService, "the policy knows no service of the name in audience")}
+		}
+		audience = target.String()
+	}
+	d := st.Policy.Decide(policy.Question{
+		Caller: g.subject, Environment: g.environment, Target: auth.MustSubject(audience), Audience: audience, Held: g.scopes,
+		AnyRequest: true, // the token is for requests yet to come
+	})
+	if !d.Allow {
+		return nil, &oauthRefusal{code: "invalid_target", cause: auth.Refuse(d.Reason, g.subject.String()+" may not call "+audience)}
+	}
+	scopes := d.Scopes
+	if form.Has("scope") {
+		asked, _ := auth.ParseScopes(form.Get("scope"))
+		scopes &= asked
+	}
+	if scopes == 0 {
+		return nil, &oauthRefusal{code: "invalid_scope", cause: auth.Refuse(auth.InsufficientScope, "none of the scopes asked for is granted")}
+	}
+	key, err := s.signers.current(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	now := s.deps.Now().Truncate(time.Second)
+	claims := token.Claims{
+		Issuer: auth.Issuer, Subject: g.subject, Audience: audience, ServiceID: g.serviceID, Environment: g.environment,
+		Scopes: scopes, IssuedAt: now, NotBefore: now, ExpiresAt: now.Add(s.cfg.TokenLifetime.Duration()), ID: token.NewID(),
+	}
+	raw, err := key.signer.Sign(claims)
+	if err != nil {
+		return nil, err
+	}
+	s.deps.Logger.LogAttrs(r.Context(), slog.LevelInfo, "access token issued",
+		slog.String("auth_method", string(g.method)), slog.String("service_name", g.subject.String()),
+		slog.String("service_id", g.serviceID), slog.String("environment", string(g.environment)),
+		slog.String("audience", audience), slog.Any("scopes", scopes.Names()), slog.String("jti", claims.ID))
+	return map[string]any{
+		"access_token": raw,
+		"token_type":   "Bearer",
+		"expires_in":   int64(s.cfg.TokenLifetime.Duration() / time.Second),
+		"scope":        scopes.String(),
+		"audience":     audience,
+	}, nil
+}
+
+// maxForm bounds the form of a token request.
+const maxForm = 16 << 10
+
+// readForm reads the parameters of a token request: from the body alone, each at most once (RFC 6749 §3.2).
+func readForm(r *http.Request) (url.Values, error) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
+		return nil, oauthError("invalid_request", "the body is not application/x-www-form-urlencoded")
+	}
+	body, err := httpx.ReadBody(r, maxForm)
+	if err != nil {
+		return nil, err
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, oauthError("invalid_request", "the body is not a well-formed form")
+	}
+	for name, values := range form {
+		if len(values) > 1 {
+			return nil, oauthError("invalid_request", "a parameter is repeated")
+		}
+		if name == "client_secret" || name == "client_assertion" {
+			return nil, auth.Refuse(auth.BadSignature, "clients authenticate by signing the request, not by a secret in it")
+		}
+	}
+	return form, nil
+}
+
+// oauthRefusal is a refusal with an error code of RFC 6749, RFC 7523 or RFC 8707.
+type oauthRefusal struct {
+	code  string
+	cause error
+}
+
+func (o *oauthRefusal) Error() string { return o.code + ": " + o.cause.Error() }
+func (o *oauthRefusal) Unwrap() error { return o.cause }
+
+func oauthError(code, description string) error {
+	return &oauthRefusal{code: code, cause: errors.New(description)}
+}
+
+// oauth turns any error of the token endpoint into the answer that RFC 6749 §5.2 asks for. A failed
+// client authentication is invalid_client, whatever was wrong with it.
+func oauth(err error) error {
+	var o *oauthRefusal
+	reason := auth.ReasonOf(err)
+	status, code := http.StatusBadRequest, ""
+	switch {
+	case errors.As(err, &o):
+		code = o.code
+	case reason != "" && reason.Status() != http.StatusServiceUnavailable && reason.Status() != http.StatusTooManyRequests:
+		status, code = http.StatusUnauthorized, "invalid_client"
+	default:
+		return err
+	}
+	description := err.Error()
+	if detail := refusalDetail(err); detail != "" {
+		description = detail
+	} else if o != nil {
+		description = o.cause.Error()
+	}
+	e := httpx.OAuth(status, code, description).Because(err)
+	if reason != "" {
+		e = e.With("reason", reason)
+	}
+	if status == http.StatusUnauthorized {
+		e = e.WithHeader("WWW-Authenticate", `Bearer realm="isectech", error="invalid_token"`)
+	}
+	return e
+}

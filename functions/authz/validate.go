@@ -1,0 +1,177 @@
+package authz
+
+import (
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/auth/authn"
+	"github.com/isectech/service-networking/shared/platform/guard"
+	"github.com/isectech/service-networking/shared/platform/httpx"
+	"github.com/isectech/service-networking/shared/platform/trust"
+)
+
+// The headers that ask, and those that answer beside the body, for proxies that only read headers.
+const (
+	headerTargetService  = "X-Target-Service"
+	headerRequiredScopes = "X-Required-Scopes"
+
+	headerAuthMethod      = "X-Auth-Method"
+	headerAuthServiceName = "X-Auth-Service-Name"
+	headerAuthServiceID   = "X-Auth-Service-Id"
+	headerAuthScopes      = "X-Auth-Scopes"
+)
+
+// verdict is the answer to one question, with the evidence it rests on.
+type verdict struct {
+	evidence
+	detail    string
+	principal auth.Principal
+	required  []string
+}
+
+// validate judges the request's own credentials and, when it names a target, whether the caller may
+// call it. It serves as forward-auth: 200 lets through, any other status does not.
+func (s *Service) validate(w http.ResponseWriter, r *http.Request) error {
+	st, principals, original, err := s.guard.AuthenticateFor(r)
+	v := verdict{evidence: evidence{At: s.deps.Now().UnixMilli()}}
+	if st != nil {
+		v.PolicyVersion = st.Policy.Version()
+	}
+	switch reason := auth.ReasonOf(err); {
+	case err == nil:
+		v.principal = principals[0]
+		if err := s.judge(&v, r, st, original); err != nil {
+			return err
+		}
+	case reason != "":
+		v.Reason, v.detail, v.AuthMethod = reason, refusalDetail(err), guard.MethodOf(r)
+	default:
+		return err
+	}
+	return s.answer(w, r, v)
+}
+
+// judge fills in a verdict on an authenticated caller.
+func (s *Service) judge(v *verdict, r *http.Request, st *trust.State, original authn.Original) error {
+	p := v.principal
+	v.Caller, v.Environment, v.Audience, v.AuthMethod = p.Subject.String(), p.Environment, p.Audience, p.Method
+	v.Method, v.Path, v.Held = original.Method, original.Path, p.Scopes
+	targets := r.Header.Values(headerTargetService)
+	switch {
+	case len(targets) > 1:
+		return httpx.InvalidRequest("the request is malformed", httpx.FieldError{Field: headerTargetService, Message: "is repeated"})
+	case len(targets) == 1:
+		target, err := auth.ParseSubject(targets[0])
+		if err != nil {
+			return httpx.InvalidRequest("the request is malformed", httpx.FieldError{Field: headerTargetService, Message: "is no service's name"})
+		}
+		if known, ok := st.Resolve(targets[0]); ok {
+			target = known
+		}
+		v.Target = target.String()
+		var unknown []string
+		v.Required, unknown = auth.ParseScopes(strings.Join(r.Header.Values(headerRequiredScopes), " "))
+		v.UnknownScopes = len(unknown) > 0
+		v.required = append(v.Required.Names(), unknown...)
+	default:
+		v.Audience = "" // without a target it is not judged
+	}
+	q, err := v.question()
+	if err != nil {
+		return err
+	}
+	d := st.Policy.Decide(q)
+	v.Reason = d.Reason
+	if d.Allow && v.UnknownScopes {
+		v.Reason = auth.InsufficientScope
+	}
+	if v.Target != "" {
+		v.principal.Scopes = d.Scopes
+	}
+	v.detail = detailOf(v.evidence)
+	return nil
+}
+
+// detailOf says in a sentence what a denial means.
+func detailOf(e evidence) string {
+	switch e.Reason {
+	case auth.Allowed:
+		return ""
+	case auth.UnknownService:
+		if e.Target != "" {
+			return "the policy does not know " + e.Caller + " or does not know " + e.Target
+		}
+		return "the policy does not know " + e.Caller
+	case auth.UntrustedEdge:
+		return e.Caller + " may not call " + e.Target
+	case auth.WrongAudience:
+		return "the token is for " + e.Audience + ", not for " + e.Target
+	case auth.InsufficientScope:
+		return "the call needs scopes that the caller does not hold here"
+	default:
+		return "refused: " + string(e.Reason)
+	}
+}
+
+// refusalDetail is what of a refusal the caller may be shown.
+func refusalDetail(err error) string {
+	if r, ok := errors.AsType[*auth.Refusal](err); ok {
+		return r.Detail
+	}
+	return ""
+}
+
+// answer writes a verdict, and the one line of log that every denial and a share of the allows gets.
+func (s *Service) answer(w http.ResponseWriter, r *http.Request, v verdict) error {
+	id, err := s.seal(r.Context(), v.evidence)
+	if err != nil {
+		return err
+	}
+	s.record(r, v, id)
+	if v.Reason != auth.Allowed {
+		refused := httpx.Refused(v.Reason, v.detail)
+		refused.Fields["valid"], refused.Fields["decision"] = false, effect(v.Reason)
+		refused.Fields["policy_version"], refused.Fields["decision_id"] = v.PolicyVersion, id
+		if v.Reason == auth.InsufficientScope {
+			refused.Fields["required"] = v.required
+		}
+		return refused
+	}
+	p := v.principal
+	h := w.Header()
+	h.Set(headerAuthMethod, string(p.Method))
+	h.Set(headerAuthServiceName, p.Subject.String())
+	h.Set(headerAuthServiceID, p.ServiceID)
+	h.Set(headerAuthScopes, p.Scopes.String())
+	body := map[string]any{
+		"valid": true, "decision": "allow", "reason": auth.Allowed, "auth_method": p.Method,
+		"service_name": p.Subject.String(), "service_id": p.ServiceID, "environment": p.Environment,
+		"scopes": p.Scopes.Names(), "policy_version": v.PolicyVersion, "decision_id": id,
+	}
+	if p.ExpiresAt != 0 {
+		body["expires_at"] = time.Unix(p.ExpiresAt, 0).UTC().Format(time.RFC3339)
+	}
+	return httpx.WriteJSON(w, http.StatusOK, body)
+}
+
+// record logs a decision.
+func (s *Service) record(r *http.Request, v verdict, id string) {
+	level, decision := slog.LevelWarn, "deny"
+	if v.Reason == auth.Allowed {
+		if rand.Float64() >= s.cfg.AllowLogRate { //nolint:gosec // a sample of log lines needs no secrecy
+			return
+		}
+		level, decision = slog.LevelInfo, "allow"
+	}
+	s.deps.Logger.LogAttrs(r.Context(), level, "authorization decision",
+		slog.String("decision", decision), slog.String("reason", string(v.Reason)), slog.String("detail", v.detail),
+		slog.String("auth_method", string(v.AuthMethod)), slog.String("service_name", v.Caller),
+		slog.String("environment", string(v.Environment)), slog.String("target", v.Target),
+		slog.String("method", v.Method), slog.String("path", v.Path), slog.Any("scopes", v.Held.Names()),
+		slog.Any("required", v.required), slog.Int64("policy_version", v.PolicyVersion), slog.String("decision_id", id))
+}

@@ -1,0 +1,157 @@
+package register
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/platform/guard"
+	"github.com/isectech/service-networking/shared/platform/httpx"
+	"github.com/isectech/service-networking/shared/registry"
+)
+
+// The parameters that narrow a list.
+var filterParams = []string{"name", "environment", "region", "version", "status", "tag", "limit", "page_token", "fields"}
+
+// list lists instances, page by page.
+func (s *Service) list(w http.ResponseWriter, r *http.Request) error {
+	_, view, err := s.view(w, r)
+	if err != nil {
+		return err
+	}
+	params, err := httpx.Query(r, filterParams...)
+	if err != nil {
+		return err
+	}
+	listing, err := listOf(view, params, params["name"])
+	if err != nil {
+		return err
+	}
+	return s.answerList(w, r, params, listing, map[string]any{})
+}
+
+// get answers by a service's name, an alias or an instance's id, in this order.
+func (s *Service) get(w http.ResponseWriter, r *http.Request) error {
+	_, view, err := s.view(w, r)
+	if err != nil {
+		return err
+	}
+	params, err := httpx.Query(r, filterParams[1:]...)
+	if err != nil {
+		return err
+	}
+	ref := r.PathValue("ref")
+	if name, ok := view.ServiceName(ref); ok {
+		listing, err := listOf(view, params, name)
+		if err != nil {
+			return err
+		}
+		s.count(view, len(listing.Instances) > 0)
+		return s.answerList(w, r, params, listing, map[string]any{"service_name": name})
+	}
+	instance, ok := view.Instance(ref)
+	s.count(view, ok)
+	if !ok {
+		return httpx.NotFound("there is no service and no instance of that name")
+	}
+	if same, err := httpx.NotModified(w, r, instance.ETag()); same || err != nil {
+		return err
+	}
+	fields, err := parseSelection(params["fields"])
+	if err != nil {
+		return err
+	}
+	body, err := fields.of(instance)
+	if err != nil {
+		return err
+	}
+	return httpx.WriteJSON(w, http.StatusOK, body)
+}
+
+func listOf(view registry.View, params httpx.Values, name string) (registry.Listing, error) {
+	limit, err := params.Int("limit", registry.DefaultPage, 1, registry.MaxPage)
+	if err != nil {
+		return registry.Listing{}, err
+	}
+	return view.List(registry.Filter{
+		Name: name, Environment: auth.Environment(params["environment"]), Region: params["region"],
+		Version: params["version"], Tag: params["tag"], Status: registry.Status(params["status"]),
+		Limit: int(limit), PageToken: params["page_token"],
+	})
+}
+
+// answerList writes a listing into body.
+func (s *Service) answerList(w http.ResponseWriter, r *http.Request, params httpx.Values, listing registry.Listing, body map[string]any) error {
+	if same, err := httpx.NotModified(w, r, registry.ETagOf(listing.Instances, listing.Next)); same || err != nil {
+		return err
+	}
+	fields, err := parseSelection(params["fields"])
+	if err != nil {
+		return err
+	}
+	services := make([]any, len(listing.Instances))
+	for i, instance := range listing.Instances {
+		if services[i], err = fields.of(instance); err != nil {
+			return err
+		}
+	}
+	body["services"], body["next_page_token"] = services, listing.Next
+	return httpx.WriteJSON(w, http.StatusOK, body)
+}
+
+// view authenticates a reader and returns the registry as it is now, with the headers that say how new
+// that is.
+func (s *Service) view(w http.ResponseWriter, r *http.Request) (auth.Principal, registry.View, error) {
+	p, _, err := s.guard.Caller(r, readers)
+	if err != nil {
+		return p, registry.View{}, err
+	}
+	view, err := s.registry.View(r.Context())
+	if err != nil {
+		s.metrics.DiscoveryQuery("error")
+		return p, view, err
+	}
+	stamp(w, view)
+	return p, view, nil
+}
+
+// stamp says how new an answer is.
+func stamp(w http.ResponseWriter, view registry.View) {
+	w.Header().Set("X-Registry-Index", strconv.FormatInt(view.Index(), 10))
+	w.Header().Set("X-Registry-Age", strconv.FormatFloat(view.Age().Seconds(), 'f', 3, 64))
+}
+
+// staleAfter is the age from which an answer counts as stale: the store was asked for newer and did not answer.
+const staleAfter = 2 * time.Second
+
+// count counts a look-up.
+func (s *Service) count(view registry.View, found bool) {
+	switch {
+	case view.Age() > staleAfter:
+		s.metrics.DiscoveryQuery("stale")
+	case found:
+		s.metrics.DiscoveryQuery("hit")
+	default:
+		s.metrics.DiscoveryQuery("miss")
+	}
+}
+
+// health says whether the registry can be read; the counts only to those who prove who they are.
+func (s *Service) health(w http.ResponseWriter, r *http.Request) error {
+	view, err := s.registry.View(r.Context())
+	if err != nil {
+		return err
+	}
+	stamp(w, view)
+	body := map[string]any{"status": "ok", "index": view.Index(), "age_seconds": view.Age().Seconds()}
+	status := http.StatusOK
+	if _, err := s.trust.State(r.Context()); err != nil {
+		body["status"], status = "unavailable", http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "5")
+	} else if _, _, err := s.guard.Caller(r, guard.Access{}); err == nil {
+		counts := view.Counts()
+		body["services"], body["statuses"], body["lapsed"] = counts.Total, counts.Statuses, counts.Lapsed
+	}
+	return httpx.WriteJSON(w, status, body)
+}

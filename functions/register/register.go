@@ -1,0 +1,137 @@
+// Package register is the service registry over HTTP: services register their instances and keep them
+// alive, others find them and are handed an endpoint that works, or are told why there is none.
+package register
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/auth/authn"
+	"github.com/isectech/service-networking/shared/auth/token"
+	"github.com/isectech/service-networking/shared/platform/config"
+	"github.com/isectech/service-networking/shared/platform/guard"
+	"github.com/isectech/service-networking/shared/platform/httpx"
+	"github.com/isectech/service-networking/shared/platform/telemetry"
+	"github.com/isectech/service-networking/shared/platform/trust"
+	"github.com/isectech/service-networking/shared/registry"
+	"github.com/isectech/service-networking/shared/store"
+)
+
+// Name is the function's own service name.
+const Name = "isectech-register"
+
+// Deps is what the function is made of.
+type Deps struct {
+	Store   store.Store
+	Now     func() time.Time
+	Logger  *slog.Logger
+	Metrics *telemetry.Metrics
+}
+
+// Service is the registry.
+type Service struct {
+	cfg      Config
+	deps     Deps
+	trust    *trust.Source
+	guard    *guard.Guard
+	registry *registry.Registry
+	metrics  *telemetry.ServiceMetrics
+}
+
+// New returns the registry.
+func New(cfg Config, deps Deps) (*Service, error) {
+	var marker config.Secret
+	if len(cfg.TrustedProxyMarker) > 0 {
+		marker = cfg.TrustedProxyMarker[0]
+	}
+	authz, err := guard.NewAuthz(cfg.AuthzURL, marker, cfg.Environment)
+	if err != nil {
+		return nil, config.Faultf("AUTHZ_URL", "%v", err)
+	}
+	s := &Service{cfg: cfg, deps: deps, trust: trust.NewSource(deps.Store, deps.Now), metrics: deps.Metrics.ForService(Name)}
+	s.guard = &guard.Guard{
+		Hops:       authn.Hops{Match: cfg.TrustedProxyMarker.Match},
+		Trust:      s.trust,
+		Tokens:     &token.Verifier{Keys: s.trust, Now: deps.Now},
+		Signatures: authz,
+		Metrics:    s.metrics,
+		Logger:     deps.Logger,
+	}
+	s.registry = registry.New(registry.Options{
+		Store: deps.Store, Names: s.names, Now: deps.Now,
+		AllowLoopback: cfg.AllowLoopback, MinInterval: cfg.minInterval(), MaxStale: cfg.MaxStale.Duration(),
+		OnError: func(err error) {
+			deps.Logger.Error("registry record cannot be read", slog.String("error", err.Error()))
+		},
+	})
+	return s, nil
+}
+
+// names are those of the policy that the last caller was judged by.
+func (s *Service) names() registry.Names {
+	if st := s.trust.Latest(); st != nil {
+		return st
+	}
+	return nil
+}
+
+// Handler returns the function's HTTP face.
+func (s *Service) Handler() http.Handler {
+	const services = "/internal/registry/services"
+	mux := httpx.NewMux()
+	mux.Handle("POST /internal/registry/register", s.register)
+	mux.Handle("PUT "+services+"/{ref}/heartbeat", s.heartbeat)
+	mux.Handle("PATCH "+services+"/{ref}", s.patch)
+	mux.Handle("DELETE "+services+"/{ref}", s.unregister)
+	mux.Handle("GET "+services, s.list)
+	mux.Handle("GET "+services+"/{ref}", s.get)
+	mux.Handle("GET "+services+"/{ref}/endpoints/{endpoint}", s.resolve)
+	mux.Handle("GET /internal/registry/health", s.health)
+	return httpx.Wrap(mux, httpx.Options{
+		Now: s.deps.Now, Logger: s.deps.Logger, Errors: errorTable(), Timeout: s.cfg.RequestTimeout.Duration(), Metrics: s.metrics,
+	})
+}
+
+// errorTable answers the errors of the domain.
+func errorTable() httpx.Table {
+	return append(guard.Errors(),
+		httpx.Mapping{Is: registry.ErrNotOwner, As: httpx.Forbidden("not_owner", "the record is another service's, or of another environment than the credential's")},
+		httpx.Mapping{Is: registry.ErrInvalid, Make: invalid},
+		httpx.Mapping{Is: registry.ErrPrecondition, Make: func(err error) *httpx.Error {
+			failed, _ := errors.AsType[*registry.PreconditionError](err)
+			return httpx.PreconditionFailed(failed.Generation).Because(err)
+		}},
+		httpx.Mapping{Is: registry.ErrTransition, Make: func(err error) *httpx.Error {
+			refused, _ := errors.AsType[*registry.TransitionError](err)
+			return httpx.Conflict(refused.Generation, refused.Error())
+		}},
+		httpx.Mapping{Is: store.ErrConflict, Make: func(err error) *httpx.Error {
+			conflict, _ := errors.AsType[*store.ConflictError](err)
+			return httpx.Conflict(conflict.Generation, "the record has been written by someone else").Because(err)
+		}},
+		httpx.Mapping{Is: store.ErrNotFound, As: httpx.NotFound("there is no such instance")},
+	)
+}
+
+func invalid(err error) *httpx.Error {
+	found, _ := errors.AsType[*registry.InvalidError](err)
+	return malformed(found.Findings)
+}
+
+// malformed is the answer that lists what is wrong with a body.
+func malformed(findings []registry.Finding) *httpx.Error {
+	fields := make([]httpx.FieldError, len(findings))
+	for i, f := range findings {
+		fields[i] = httpx.FieldError{Field: f.Field, Message: f.Message}
+	}
+	return httpx.InvalidRequest("the request is not valid", fields...)
+}
+
+// writers are those who may write records: their own, or anyone's. Which is which, the registry decides.
+var writers = guard.Access{AnyOf: []auth.Scopes{auth.ServiceDiscover, auth.AdminWrite}, Write: true}
+
+// readers may read the registry.
+var readers = guard.Access{AnyOf: []auth.Scopes{auth.ServiceDiscover}}

@@ -1,0 +1,66 @@
+package register
+
+import (
+	"cmp"
+	"errors"
+	"net/http"
+
+	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/platform/httpx"
+	"github.com/isectech/service-networking/shared/registry"
+)
+
+// choice is an endpoint to call, and on request what it was chosen from.
+type choice struct {
+	registry.Choice
+	Explanation *registry.Explanation `json:"explanation,omitempty"`
+}
+
+// resolve hands out one endpoint of a healthy instance, or says why there is none.
+func (s *Service) resolve(w http.ResponseWriter, r *http.Request) error {
+	p, view, err := s.view(w, r)
+	if err != nil {
+		return err
+	}
+	params, err := httpx.Query(r, "environment", "explain")
+	if err != nil {
+		return err
+	}
+	explain, err := params.Bool("explain")
+	if err != nil {
+		return err
+	}
+	// The caller's own environment; operators have none and ask from the deployment's.
+	env := cmp.Or(p.Environment, s.cfg.Environment)
+	if params.Has("environment") {
+		if env, err = auth.ParseEnvironment(params["environment"]); err != nil {
+			return httpx.InvalidRequest("the request is not valid", httpx.FieldError{
+				Field: "environment", Message: "want production, staging or development",
+			})
+		}
+	}
+	ref, endpoint := r.PathValue("ref"), r.PathValue("endpoint")
+	picked, err := view.Resolve(env, ref, endpoint)
+	s.count(view, err == nil)
+	if none, ok := errors.AsType[*registry.NoEndpointError](err); ok {
+		return noEndpoint(none)
+	}
+	if err != nil {
+		return err
+	}
+	answer := choice{Choice: picked}
+	if explain {
+		if x, ok := view.Explain(env, ref, endpoint); ok {
+			answer.Explanation = &x
+		}
+	}
+	return httpx.WriteJSON(w, http.StatusOK, answer)
+}
+
+// noEndpoint is the 404 that says why, instance by instance.
+func noEndpoint(none *registry.NoEndpointError) *httpx.Error {
+	x := none.Explanation
+	return httpx.NotFound(none.Error()).
+		With("service_name", x.ServiceName).With("environment", x.Environment).With("endpoint", x.Endpoint).
+		With("reasons", x.Excluded)
+}

@@ -1,0 +1,148 @@
+// Package authn authenticates a request: every credential on it is checked, every one must be valid, and
+// all must name the same service. No credential that fails is made up for by another, and no other
+// header lets anyone through.
+package authn
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/auth/signature"
+	"github.com/isectech/service-networking/shared/auth/token"
+)
+
+// HeaderServiceName is the name a caller claims; it must agree with its credentials.
+const HeaderServiceName = "X-Service-Name"
+
+// Tokens verifies access tokens, all but their audience; token.Verifier does.
+type Tokens interface {
+	Verify(ctx context.Context, raw string) (token.Claims, error)
+}
+
+// Signatures verifies request signatures. Only authz holds the keys; everyone else asks it.
+type Signatures interface {
+	// VerifySignature returns who signed the request. An error that is no refusal means nobody could say.
+	VerifySignature(ctx context.Context, s Signed) (auth.Principal, error)
+}
+
+// Names resolves a service's name or alias.
+type Names interface {
+	Resolve(ref string) (auth.Subject, bool)
+}
+
+// Signed is a request with the headers that sign it.
+type Signed struct {
+	Request signature.Request
+	MAC     string
+}
+
+// Authenticator checks all credentials of a request together.
+type Authenticator struct {
+	Tokens     Tokens
+	Signatures Signatures
+}
+
+// Authenticate returns the caller of r as each of its credentials shows it, the access token's first.
+// They all name one service. The headers of r have been cleaned by Hops.Clean; what was signed is
+// described by original, which is r itself except where r asks about another request. Errors are
+// refusals, or else say that something needed for the judgement could not be reached.
+func (a *Authenticator) Authenticate(r *http.Request, original Original, names Names) ([]auth.Principal, error) {
+	if hasCertificate(r) { // a credential that is not checked must not be passed over
+		return nil, auth.Refuse(auth.UntrustedProxy, "client certificates are not accepted at this address")
+	}
+	bearer, hasToken, err := bearerToken(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	hasSignature := signature.Present(r.Header)
+	if !hasToken && !hasSignature {
+		return nil, auth.Refuse(auth.NoCredentials, "the request carries no access token and no signature")
+	}
+
+	var found []auth.Principal
+	if hasToken { // first, since a bad token must not use up the signature's nonce
+		claims, err := a.Tokens.Verify(r.Context(), bearer)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, principal(claims))
+	}
+	if hasSignature {
+		signed, err := original.signed(r.Header)
+		if err != nil {
+			return nil, err
+		}
+		p, err := a.Signatures.VerifySignature(r.Context(), signed)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, p)
+	}
+	if err := agree(found, r.Header, names); err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// agree checks that all credentials and X-Service-Name name the same service.
+func agree(found []auth.Principal, h http.Header, names Names) error {
+	first := found[0]
+	for _, p := range found[1:] {
+		if p.Subject != first.Subject {
+			return auth.Refuse(auth.IdentityMismatch, "the request's credentials name different services")
+		}
+	}
+	for _, claimed := range h.Values(HeaderServiceName) {
+		if claimed == first.Subject.String() {
+			continue
+		}
+		if sub, ok := names.Resolve(claimed); !ok || sub != first.Subject {
+			return auth.Refuse(auth.IdentityMismatch, HeaderServiceName+" does not name the service of the credentials")
+		}
+	}
+	return nil
+}
+
+// bearerToken returns the access token of the Authorization header (RFC 6750 §2.1). Any other use of
+// the header is a credential that nobody here can check, and therefore a failed one.
+func bearerToken(h http.Header) (raw string, present bool, err error) {
+	values := h.Values("Authorization")
+	switch {
+	case len(values) == 0:
+		return "", false, nil
+	case len(values) > 1:
+		return "", true, auth.Refuse(auth.MalformedToken, "the Authorization header is repeated")
+	}
+	scheme, raw, ok := strings.Cut(values[0], " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") || raw == "" {
+		return "", true, auth.Refuse(auth.MalformedToken, "the Authorization header is not of the form Bearer TOKEN")
+	}
+	return raw, true, nil
+}
+
+func hasCertificate(r *http.Request) bool {
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		return true
+	}
+	for name := range r.Header {
+		if classify(name) == identity {
+			return true
+		}
+	}
+	return false
+}
+
+func principal(c token.Claims) auth.Principal {
+	return auth.Principal{
+		Subject:     c.Subject,
+		ServiceID:   c.ServiceID,
+		Environment: c.Environment,
+		Scopes:      c.Scopes,
+		Method:      auth.MethodJWT,
+		Audience:    c.Audience,
+		TokenID:     c.ID,
+		ExpiresAt:   c.ExpiresAt.Unix(),
+	}
+}

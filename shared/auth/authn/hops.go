@@ -1,0 +1,62 @@
+package authn
+
+import (
+	"net/http"
+	"strings"
+)
+
+// HeaderProxyMarker is the secret by which a proxy in front of us proves that it is ours.
+const HeaderProxyMarker = "X-ISECTECH-Proxy-Marker"
+
+// Hops tells proxies of ours from everyone else.
+type Hops struct {
+	// Match reports, in constant time, whether a value of HeaderProxyMarker is one of ours. Nil trusts nobody.
+	Match func(marker string) bool
+}
+
+// Clean takes the proxy marker off r and, unless it proves the hop, every header by which only a proxy
+// may speak. It reports whether the hop is proven, and which headers were taken off one that is not:
+// an attempt to speak as the proxy, unless a harmless forwarding header is all there was.
+func (h Hops) Clean(r *http.Request) (proven bool, stripped []string) {
+	values := r.Header.Values(HeaderProxyMarker)
+	proven = len(values) == 1 && h.Match != nil && h.Match(values[0])
+	if len(values) > 0 {
+		r.Header.Del(HeaderProxyMarker)
+		if !proven {
+			stripped = append(stripped, HeaderProxyMarker)
+		}
+	}
+	for name := range r.Header {
+		switch class := classify(name); {
+		case class == answer, class == identity && !proven:
+			// What we answer with is never what we are asked with, whoever asks.
+			delete(r.Header, name)
+			stripped = append(stripped, name)
+		case class == forwarding && !proven:
+			delete(r.Header, name)
+		}
+	}
+	return proven, stripped
+}
+
+type class int
+
+const (
+	ordinary class = iota
+	identity
+	forwarding
+	answer
+)
+
+func classify(name string) class {
+	switch {
+	case strings.HasPrefix(name, "X-Client-Cert-"), name == "X-Forwarded-Client-Cert":
+		return identity
+	case strings.HasPrefix(name, "X-Auth-"):
+		return answer
+	case name == headerForwardedMethod, name == headerForwardedURI, name == headerForwardedHost,
+		name == headerOriginalURI, name == headerOriginalURL, name == headerOriginalMethod:
+		return forwarding
+	}
+	return ordinary
+}

@@ -1,0 +1,129 @@
+// Package bootstrap is where trust begins: it makes what every later judgement rests on, once, and by
+// an operator's hand. Whatever has a record in the store is left alone, even where the secret behind the
+// record cannot be read: a lost key is an operator's decision, never a reason to make another.
+package bootstrap
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/auth/policy"
+	"github.com/isectech/service-networking/shared/auth/token"
+	"github.com/isectech/service-networking/shared/platform/secrets"
+	"github.com/isectech/service-networking/shared/platform/trust"
+	"github.com/isectech/service-networking/shared/store"
+)
+
+// Platform is the store and the secrets that trust is written into, and who writes.
+type Platform struct {
+	Store   store.Store
+	Secrets *secrets.Client
+	Now     func() time.Time
+	Actor   auth.Subject // the operator
+	Cause   string
+}
+
+// Part is one thing that a call made, or found.
+type Part struct {
+	Name    string `json:"name"`
+	Created bool   `json:"created"` // false: it was there, and was left alone
+}
+
+// Run makes the policy, the signing key and the root CA, as far as the store has no record of them.
+func (p *Platform) Run(ctx context.Context, doc *policy.Document) ([]Part, error) {
+	var parts []Part
+	for _, step := range []struct {
+		name string
+		make func(context.Context) (bool, error)
+	}{
+		{"policy", func(ctx context.Context) (bool, error) { return p.makePolicy(ctx, doc) }},
+		{"signing key", p.makeSigningKey},
+		{"root CA", p.makeRootCA},
+	} {
+		created, err := step.make(ctx)
+		if err != nil {
+			return parts, fmt.Errorf("bootstrap %s: %w", step.name, err)
+		}
+		parts = append(parts, Part{Name: step.name, Created: created})
+	}
+	return parts, nil
+}
+
+func (p *Platform) makePolicy(ctx context.Context, doc *policy.Document) (bool, error) {
+	if found, err := p.exists(ctx, trust.PolicyRef); found || err != nil {
+		return false, err
+	}
+	return true, p.writePolicy(ctx, doc, 0)
+}
+
+// writePolicy commits a policy as the version after generation, which is 0 for the first, and keeps it
+// under its version for explanations of decisions.
+func (p *Platform) writePolicy(ctx context.Context, doc *policy.Document, generation int64) error {
+	next := generation + 1
+	if _, err := policy.Compile(doc, next); err != nil {
+		return err
+	}
+	condition := store.AtGeneration(generation)
+	if generation == 0 {
+		condition = store.Absent()
+	}
+	return p.commit(ctx,
+		store.Write{Ref: trust.PolicyRef, Data: doc, If: condition},
+		store.Write{Ref: trust.PolicyVersionRef(next), Data: doc, If: store.Absent()})
+}
+
+func (p *Platform) makeSigningKey(ctx context.Context) (bool, error) {
+	page, err := p.Store.Query(ctx, store.Query{Collection: store.SigningKeys, Limit: 1})
+	if err != nil || len(page.Documents) > 0 {
+		return false, err
+	}
+	private, err := token.GenerateKey(token.ES256)
+	if err != nil {
+		return false, err
+	}
+	encoded, err := token.MarshalPrivateKey(private)
+	if err != nil {
+		return false, err
+	}
+	kid, err := token.Thumbprint(private.Public())
+	if err != nil {
+		return false, err
+	}
+	jwk, err := json.Marshal(token.Key{ID: kid, Algorithm: token.ES256, Public: private.Public()})
+	if err != nil {
+		return false, err
+	}
+	version, err := p.putSecret(ctx, trust.SigningKeySecret, encoded)
+	if err != nil {
+		return false, err
+	}
+	record := trust.SigningKey{Algorithm: token.ES256, State: trust.KeyCurrent, SecretVersion: version, JWK: jwk}
+	return true, p.commit(ctx, store.Write{Ref: trust.SigningKeyRef(kid), Data: record, If: store.Absent()})
+}
+
+// exists reports whether a record is there. A failed read is an error, never a "no".
+func (p *Platform) exists(ctx context.Context, ref store.Ref) (bool, error) {
+	_, err := p.Store.Get(ctx, ref)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// putSecret adds a version to a secret, which is created where it is missing: one that lies there
+// without a record is left over from a call that was cut off.
+func (p *Platform) putSecret(ctx context.Context, name string, payload []byte) (int64, error) {
+	if err := p.Secrets.Create(ctx, name, nil); err != nil && !errors.Is(err, secrets.ErrExists) {
+		return 0, err
+	}
+	return p.Secrets.AddVersion(ctx, name, payload)
+}
+
+func (p *Platform) commit(ctx context.Context, writes ...store.Write) error {
+	_, err := p.Store.Commit(ctx, store.Batch{Writes: writes, Actor: p.Actor.String(), Cause: p.Cause})
+	return err
+}

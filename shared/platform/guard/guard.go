@@ -1,0 +1,202 @@
+// Package guard stands before the platform's own endpoints: it authenticates the caller with every
+// credential on the request, decides by the policy whether it may call, and says why not.
+package guard
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/auth/authn"
+	"github.com/isectech/service-networking/shared/auth/policy"
+	"github.com/isectech/service-networking/shared/auth/signature"
+	"github.com/isectech/service-networking/shared/platform/httpx"
+	"github.com/isectech/service-networking/shared/platform/telemetry"
+	"github.com/isectech/service-networking/shared/platform/trust"
+)
+
+// Guard lets callers of one function through, or refuses them.
+type Guard struct {
+	Hops       authn.Hops
+	Trust      *trust.Source
+	Tokens     authn.Tokens
+	Signatures authn.Signatures
+	Metrics    *telemetry.ServiceMetrics
+	Logger     *slog.Logger
+}
+
+// Access is what an endpoint demands.
+type Access struct {
+	AnyOf []auth.Scopes // the caller holds all of at least one of these
+	Write bool          // the call changes something
+}
+
+// Caller returns who calls and the trust it was judged by, or the error to answer with.
+func (g *Guard) Caller(r *http.Request, a Access) (auth.Principal, *trust.State, error) {
+	st, principals, err := g.Authenticate(r)
+	if err != nil {
+		return auth.Principal{}, nil, err
+	}
+	p := principals[0]
+	if err := g.authorize(r.Context(), p, st, a); err != nil {
+		return auth.Principal{}, nil, err
+	}
+	return p, st, nil
+}
+
+// Authenticate returns the caller as each credential of r shows it; see authn.Authenticator.
+func (g *Guard) Authenticate(r *http.Request) (*trust.State, []auth.Principal, error) {
+	g.clean(r)
+	digest, err := bodyDigest(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	return g.authenticate(r, authn.Direct(r, digest))
+}
+
+// AuthenticateFor is Authenticate for an endpoint that is asked about other requests: from a proven
+// proxy the signature is that of the forwarded request. That request is returned where there is one.
+func (g *Guard) AuthenticateFor(r *http.Request) (*trust.State, []auth.Principal, authn.Original, error) {
+	original, forwarded := authn.Original{}, false
+	if g.clean(r) {
+		original, forwarded = authn.Forwarded(r)
+	}
+	sign := original
+	if !forwarded {
+		digest, err := bodyDigest(r)
+		if err != nil {
+			return nil, nil, original, err
+		}
+		sign = authn.Direct(r, digest)
+	}
+	st, principals, err := g.authenticate(r, sign)
+	return st, principals, original, err
+}
+
+// clean takes off r what only a proven proxy may say, and reports whether one said it.
+func (g *Guard) clean(r *http.Request) bool {
+	proven, stripped := g.Hops.Clean(r)
+	if len(stripped) > 0 {
+		g.Logger.LogAttrs(r.Context(), slog.LevelWarn, "proxy headers from an unproven hop were stripped",
+			slog.String("event", "com.isectech.security.untrusted_proxy.v1"), slog.String("incident_severity", "high"),
+			slog.String("headers", strings.Join(stripped, " ")))
+	}
+	return proven
+}
+
+func (g *Guard) authenticate(r *http.Request, original authn.Original) (*trust.State, []auth.Principal, error) {
+	ctx := r.Context()
+	st, err := g.Trust.State(ctx)
+	if err != nil {
+		return nil, nil, g.refuse(ctx, MethodOf(r), unavailable(err))
+	}
+	a := authn.Authenticator{Tokens: g.Tokens, Signatures: g.Signatures}
+	principals, err := a.Authenticate(r, original, st)
+	if err != nil {
+		return st, nil, g.refuse(ctx, MethodOf(r), unavailable(err))
+	}
+	httpx.SetPrincipal(ctx, principals[0])
+	return st, principals, nil
+}
+
+// authorize decides whether a principal may call the platform, and what it may do there.
+func (g *Guard) authorize(ctx context.Context, p auth.Principal, st *trust.State, a Access) error {
+	q := policy.Question{
+		Caller: p.Subject, Environment: p.Environment, Target: policy.Platform(), Audience: p.Audience, Held: p.Scopes,
+	}
+	d := st.Policy.Decide(q)
+	if !d.Allow {
+		return g.refuse(ctx, p.Method, auth.Refuse(d.Reason, "the caller may not use the platform's own endpoints with this credential"))
+	}
+	granted, ok := auth.Scopes(0), false
+	for _, want := range a.AnyOf {
+		if d.Scopes.Has(want) {
+			granted, ok = want, true
+			break
+		}
+	}
+	if !ok && len(a.AnyOf) > 0 {
+		g.count(ctx, p.Method, auth.InsufficientScope, "the caller does not hold the scope")
+		return httpx.InsufficientScope(a.AnyOf[0])
+	}
+	if (a.Write || granted&(auth.AdminRead|auth.AdminWrite) != 0) && !g.Trust.Writable(st) {
+		return g.refuse(ctx, p.Method, auth.Refuse(auth.PolicyUnavailable, "the policy could not be read for over a minute"))
+	}
+	g.Metrics.AuthAttempt(string(p.Method), string(auth.Allowed))
+	return nil
+}
+
+// Scopes returns what a principal may do on the platform by the policy of st.
+func Scopes(p auth.Principal, st *trust.State) auth.Scopes {
+	return st.Policy.Decide(policy.Question{
+		Caller: p.Subject, Environment: p.Environment, Target: policy.Platform(), Audience: p.Audience, Held: p.Scopes,
+	}).Scopes
+}
+
+// refuse counts and logs a refusal; it returns the error that answers the request.
+func (g *Guard) refuse(ctx context.Context, method auth.Method, err error) error {
+	if reason := auth.ReasonOf(err); reason != "" {
+		g.count(ctx, method, reason, err.Error())
+	}
+	return err
+}
+
+func (g *Guard) count(ctx context.Context, method auth.Method, reason auth.Reason, detail string) {
+	g.Metrics.AuthAttempt(string(method), string(reason))
+	if reason != auth.NoCredentials {
+		g.Logger.LogAttrs(ctx, slog.LevelWarn, "request refused",
+			slog.String("auth_method", string(method)), slog.String("reason", string(reason)), slog.String("detail", detail))
+	}
+}
+
+// MethodOf names the credential that a request was refused with.
+func MethodOf(r *http.Request) auth.Method {
+	switch {
+	case r.Header.Get("Authorization") != "":
+		return auth.MethodJWT
+	case signature.Present(r.Header):
+		return auth.MethodAPIKey
+	default:
+		return auth.MethodNone
+	}
+}
+
+// bodyDigest returns the digest of the body of a signed request, and leaves the body to be read again.
+func bodyDigest(r *http.Request) (string, error) {
+	if !signature.Present(r.Header) {
+		return "", nil
+	}
+	body, err := io.ReadAll(r.Body) // bounded by httpx.Wrap
+	if err != nil {
+		return "", err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// unavailable makes a refusal of a failure to reach what the judgement needs: doubt denies.
+func unavailable(err error) error {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case auth.ReasonOf(err) != "", errors.As(err, &tooLarge), errors.Is(err, context.Canceled):
+		return err
+	default:
+		return &unreachable{err}
+	}
+}
+
+// unreachable is a refusal with the cause that only the log may see.
+type unreachable struct{ cause error }
+
+func (u *unreachable) Error() string { return u.cause.Error() }
+func (u *unreachable) Unwrap() []error {
+	return []error{auth.Refuse(auth.PolicyUnavailable, "what is needed to judge the request is out of reach"), u.cause}
+}

@@ -1,0 +1,63 @@
+package trust
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/isectech/service-networking/shared/auth/token"
+	"github.com/isectech/service-networking/shared/store"
+)
+
+// SigningKeySecret is the secret whose versions are the private keys that sign access tokens.
+const SigningKeySecret = "isectech-jwt-signing-key" //nolint:gosec // the name of a secret, not a secret
+
+// The states of a signing key: published before it signs, signing, published after it signed, refused.
+const (
+	KeyNext     = "next"
+	KeyCurrent  = "current"
+	KeyPrevious = "previous"
+	KeyRevoked  = "revoked"
+)
+
+// SigningKey is the document signing_keys/<kid>.
+type SigningKey struct {
+	ID            string          `json:"-"` // the kid: the document's id
+	Algorithm     string          `json:"algorithm"`
+	State         string          `json:"state"`
+	SecretVersion int64           `json:"secret_version"` // of SigningKeySecret
+	JWK           json.RawMessage `json:"jwk"`            // the public key
+}
+
+// SigningKeyRef is the document of a signing key.
+func SigningKeyRef(kid string) store.Ref { return store.Ref{Collection: store.SigningKeys, ID: kid} }
+
+// maxSigningKeys bounds the key set: a rotation needs three.
+const maxSigningKeys = 50
+
+func readKeys(ctx context.Context, s store.Store) (*token.KeySet, []SigningKey, error) {
+	page, err := s.Query(ctx, store.Query{Collection: store.SigningKeys, Limit: maxSigningKeys})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read signing keys: %w", err)
+	}
+	records := make([]SigningKey, len(page.Documents))
+	verifying := []json.RawMessage{}
+	for i, doc := range page.Documents {
+		if err := doc.Decode(&records[i]); err != nil {
+			return nil, nil, err
+		}
+		records[i].ID = doc.Ref.ID
+		if records[i].State != KeyRevoked {
+			verifying = append(verifying, records[i].JWK)
+		}
+	}
+	set, err := json.Marshal(map[string][]json.RawMessage{"keys": verifying})
+	if err != nil {
+		return nil, nil, fmt.Errorf("signing keys: %w", err)
+	}
+	keys, err := token.ParseJWKS(set)
+	if err != nil {
+		return nil, nil, fmt.Errorf("signing keys: %w", err)
+	}
+	return keys, records, nil
+}
