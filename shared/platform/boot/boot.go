@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
+
 	"github.com/isectech/service-networking/shared/platform/config"
 	"github.com/isectech/service-networking/shared/platform/httpx"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
@@ -134,7 +135,7 @@ func (f *function) ready(ctx context.Context) (http.Handler, error) {
 	if now.Before(f.next) {
 		return nil, f.err
 	}
-	h, err := f.build(f.process.ctx, f.env)
+	h, err := f.build(f.process.ctx, f.env) //nolint:contextcheck // what is built outlives the request that asked first
 	if err == nil && h == nil {
 		err = errNotBuilt
 	}

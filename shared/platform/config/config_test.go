@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/platform/config"
 )
@@ -64,12 +65,10 @@ func TestLoad(t *testing.T) {
 	want.Project = "example.com:p-1"
 	want.RequestTimeout = config.PositiveDuration(time.Minute)
 	want.TrustedProxyMarker = config.ProxyMarkers{config.NewSecret("0123456789abcdef"), config.NewSecret("fedcba9876543210")}
-	want.Registry, got.Registry = config.URL{}, func() config.URL {
-		if got.Registry.String() != "https://r.example/x" {
-			t.Errorf("SERVICE_REGISTRY_URL = %q", got.Registry)
-		}
-		return config.URL{}
-	}()
+	if got.Registry.String() != "https://r.example/x" {
+		t.Errorf("SERVICE_REGISTRY_URL = %q", got.Registry)
+	}
+	got.Registry = config.URL{}
 	if d := cmp.Diff(want, got, cmp.AllowUnexported(full{})); d != "" {
 		t.Error(d)
 	}

@@ -37,6 +37,9 @@ func ReadBody(r *http.Request, limit int64) ([]byte, error) {
 		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return nil, TooLarge(tooLarge.Limit)
 		}
+		if slow, ok := errors.AsType[*Error](err); ok {
+			return nil, slow
+		}
 		if r.Context().Err() != nil {
 			return nil, fmt.Errorf("read body: %w", r.Context().Err())
 		}
@@ -52,16 +55,21 @@ func ReadBody(r *http.Request, limit int64) ([]byte, error) {
 // ends in +json) and exactly one JSON value of known members, with matching case, none twice, in valid
 // UTF-8. A fault names the member: endpoints[0].port.
 func DecodeJSON(r *http.Request, dst any) error {
-	if err := wantMediaType(r, func(t string) bool {
-		return t == "application/json" || strings.HasPrefix(t, "application/") && strings.HasSuffix(t, "+json")
-	}, "application/json"); err != nil {
-		return err
-	}
-	body, err := ReadBody(r, 0)
+	body, err := ReadJSON(r, 0)
 	if err != nil {
 		return err
 	}
 	return UnmarshalStrict(body, dst)
+}
+
+// ReadJSON reads a body that DecodeJSON would, of at most limit bytes, for a decoder of the caller's own.
+func ReadJSON(r *http.Request, limit int64) ([]byte, error) {
+	if err := wantMediaType(r, func(t string) bool {
+		return t == "application/json" || strings.HasPrefix(t, "application/") && strings.HasSuffix(t, "+json")
+	}, "application/json"); err != nil {
+		return nil, err
+	}
+	return ReadBody(r, limit)
 }
 
 // wantMediaType refuses a request whose single Content-Type is not accepted, or is in a charset but UTF-8.

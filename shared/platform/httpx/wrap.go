@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"time"
 
@@ -20,6 +21,7 @@ const (
 	maxURL         = 8 << 10
 	maxHeaderBytes = 32 << 10
 	maxHeaderLines = 100
+	readGrace      = 100 * time.Millisecond
 )
 
 // Recorder counts requests. It must bound the methods it is given; the statuses are our own.
@@ -89,9 +91,9 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
 	defer cancel()
 	if deadline, ok := ctx.Deadline(); ok {
-		// A body that comes in drop by drop ends with the request. Writers that have no deadlines, such as
-		// those of tests, are no harm.
-		_ = http.NewResponseController(w).SetReadDeadline(deadline)
+		// A body that comes in drop by drop ends with the request, a moment after its context so that it is
+		// the context that says why. Writers that have no deadlines, such as those of tests, are no harm.
+		_ = http.NewResponseController(w).SetReadDeadline(deadline.Add(readGrace))
 	}
 
 	r = r.WithContext(ctx)
@@ -99,7 +101,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := newBuffer(id)
 	body := r.Body
 	if body != nil {
-		r.Body = http.MaxBytesReader(w, body, e.MaxBody)
+		r.Body = slowBody{http.MaxBytesReader(w, body, e.MaxBody)}
 	}
 	defer func() {
 		took := e.Now().Sub(start)
@@ -123,6 +125,19 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e.next.ServeHTTP(out, r)
+}
+
+// slowBody is a request's body that tells its own lateness from that of everything else: it is the
+// caller's fault and none of ours.
+type slowBody struct{ io.ReadCloser }
+
+// Read reads from the body.
+func (b slowBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = &Error{Status: http.StatusRequestTimeout, Code: "request_timeout", Message: "the body came in too slowly", Err: err}
+	}
+	return n, err
 }
 
 // record logs and counts a request that has been answered. The query stays out of the log: it may carry

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
 )
@@ -49,7 +50,7 @@ const statusClientClosed = 499
 // table of Wrap, a body over its limit, the request's end, and internal for everything else.
 func AsError(ctx context.Context, err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
-		if e.Err == nil && error(e) != err {
+		if direct, ok := err.(*Error); e.Err == nil && (!ok || direct != e) { //nolint:errorlint // asks whether e is wrapped
 			return e.Because(err)
 		}
 		return e

@@ -16,13 +16,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/isectech/service-networking/shared/platform/telemetry"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // record logs one line at a fixed time and returns it.
-func record(t *testing.T, h slog.Handler, out *bytes.Buffer, ctx context.Context, level slog.Level, msg string, attrs ...slog.Attr) string {
+func record(ctx context.Context, t *testing.T, h slog.Handler, out *bytes.Buffer, level slog.Level, msg string, attrs ...slog.Attr) string {
 	t.Helper()
 	out.Reset()
 	r := slog.NewRecord(time.Date(2025, 1, 4, 13, 0, 0, 120e6, time.FixedZone("", 3600)), level, msg, 0)
@@ -44,14 +45,14 @@ func TestLogLineGolden(t *testing.T) {
 		slog.Any("scopes", []string{"api:read", "api:write"}))
 
 	var lines strings.Builder
-	lines.WriteString(record(t, logger.Handler(), &out, ctx, slog.LevelInfo, "Service authentication successful", slog.Float64("duration_ms", 45)))
-	lines.WriteString(record(t, logger.With("service", "isectech-authz").Handler(), &out, ctx, slog.LevelWarn, "a closer service counts"))
-	lines.WriteString(record(t, logger.Handler(), &out, t.Context(), slog.LevelError, "no request <here> & now", slog.Any("err", errors.New("boom"))))
-	lines.WriteString(record(t, logger.Handler(), &out, t.Context(), telemetry.LevelCritical, "critical"))
-	lines.WriteString(record(t, logger.Handler(), &out, t.Context(), slog.LevelDebug, "debug"))
-	lines.WriteString(record(t, logger.With("a", 1).WithGroup("g").With("b", 2).WithGroup("h").Handler(), &out, ctx, slog.LevelInfo, "groups",
+	lines.WriteString(record(ctx, t, logger.Handler(), &out, slog.LevelInfo, "Service authentication successful", slog.Float64("duration_ms", 45)))
+	lines.WriteString(record(ctx, t, logger.With("service", "isectech-authz").Handler(), &out, slog.LevelWarn, "a closer service counts"))
+	lines.WriteString(record(t.Context(), t, logger.Handler(), &out, slog.LevelError, "no request <here> & now", slog.Any("err", errors.New("boom"))))
+	lines.WriteString(record(t.Context(), t, logger.Handler(), &out, telemetry.LevelCritical, "critical"))
+	lines.WriteString(record(t.Context(), t, logger.Handler(), &out, slog.LevelDebug, "debug"))
+	lines.WriteString(record(ctx, t, logger.With("a", 1).WithGroup("g").With("b", 2).WithGroup("h").Handler(), &out, slog.LevelInfo, "groups",
 		slog.Int("c", 3), slog.String("token", "hunter2"), slog.Int("service", 4)))
-	lines.WriteString(record(t, logger.Handler(), &out, ctx, slog.LevelInfo, "names that are taken",
+	lines.WriteString(record(ctx, t, logger.Handler(), &out, slog.LevelInfo, "names that are taken",
 		slog.String("level", "x"), slog.String("message", "x"), slog.String("msg", "x"), slog.String("time", "x"),
 		slog.String("severity", "x"), slog.String("request_id", "own"), slog.Group("", slog.Int("inlined", 1)), slog.Int("inlined", 2)))
 
@@ -145,7 +146,7 @@ func TestCredentialsAreMasked(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			line := record(t, telemetry.NewLogger(&out, telemetry.LogOptions{}).Handler(), &out, t.Context(), slog.LevelInfo, "x", tt.attr)
+			line := record(t.Context(), t, telemetry.NewLogger(&out, telemetry.LogOptions{}).Handler(), &out, slog.LevelInfo, "x", tt.attr)
 			if strings.Contains(line, secret) {
 				t.Errorf("the secret shows: %s", line)
 			}
@@ -155,7 +156,7 @@ func TestCredentialsAreMasked(t *testing.T) {
 		})
 	}
 	var out bytes.Buffer
-	line := record(t, telemetry.NewLogger(&out, telemetry.LogOptions{}).Handler(), &out, t.Context(), slog.LevelInfo, "message with "+jwt)
+	line := record(t.Context(), t, telemetry.NewLogger(&out, telemetry.LogOptions{}).Handler(), &out, slog.LevelInfo, "message with "+jwt)
 	if strings.Contains(line, secret) {
 		t.Errorf("the message shows the secret: %s", line)
 	}
