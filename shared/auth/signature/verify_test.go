@@ -200,6 +200,57 @@ func TestVerifyWithoutItsParts(t *testing.T) {
 	}
 }
 
+// recorder remembers what it was asked.
+type recorder struct {
+	asked int
+	until time.Time
+}
+
+func (r *recorder) Key(context.Context, auth.Subject, string) (signature.Key, error) {
+	r.asked++
+	return signature.ParseKey(vectorKey)
+}
+
+func (r *recorder) Use(_ context.Context, _ string, until time.Time) error {
+	r.asked++
+	r.until = until
+	return nil
+}
+
+// Nonces outlive every moment at which their request could pass, by a whole skew.
+func TestNonceLife(t *testing.T) {
+	t.Parallel()
+	for _, ahead := range []time.Duration{-signature.Skew, 0, time.Minute, signature.Skew} {
+		r := vector()
+		r.Timestamp = signature.FormatTimestamp(authtest.Now.Add(ahead))
+		mac, err := mustKey(t, vectorKey).Sign(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec := &recorder{}
+		v := &signature.Verifier{Keys: rec, Nonces: rec, Now: authtest.Clock}
+		checkReason(t, v.Verify(t.Context(), r, mac), "")
+		if least := authtest.Now.Add(max(ahead, 0) + 2*signature.Skew); rec.until.Before(least) {
+			t.Errorf("sent %v ahead, remembered until %v, want %v", ahead, rec.until, least)
+		}
+	}
+}
+
+// What is not in its form costs no look-up.
+func TestVerifySparesItsParts(t *testing.T) {
+	t.Parallel()
+	rec := &recorder{}
+	v := &signature.Verifier{Keys: rec, Nonces: rec, Now: authtest.Clock}
+	late := vector()
+	late.Timestamp = "2026-01-04T12:06:00Z"
+	checkReason(t, v.Verify(t.Context(), vector(), strings.ToUpper(vectorMAC)), auth.BadSignature)
+	checkReason(t, v.Verify(t.Context(), signature.Request{}, vectorMAC), auth.BadSignature)
+	checkReason(t, v.Verify(t.Context(), late, vectorMAC), auth.NotYetValid)
+	if rec.asked != 0 {
+		t.Errorf("asked %d times", rec.asked)
+	}
+}
+
 // A refusal tells neither secret nor nonce nor MAC.
 func TestRefusalsAreDiscreet(t *testing.T) {
 	t.Parallel()

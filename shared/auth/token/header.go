@@ -34,7 +34,7 @@ func split(raw string) (compact, error) {
 	}
 	head, rest, ok1 := strings.Cut(raw, ".")
 	body, sig, ok2 := strings.Cut(rest, ".")
-	if !ok1 || !ok2 || strings.IndexByte(sig, '.') >= 0 {
+	if !ok1 || !ok2 { // one segment more leaves a dot in the signature, which is no base64url
 		return compact{}, malformed("not three segments")
 	}
 	headJSON, errHead := decodeSegment(head)

@@ -510,6 +510,39 @@ func TestVerifyWithoutKeys(t *testing.T) {
 	}
 }
 
+// countingKeys counts how often the source is asked.
+type countingKeys struct{ asked *int }
+
+func (c countingKeys) Key(context.Context, string) (token.Key, error) {
+	*c.asked++
+	return token.Key{}, token.ErrUnknownKey
+}
+
+// A key source that may be far away is asked only for what could be there.
+func TestVerifySparesTheSource(t *testing.T) {
+	t.Parallel()
+	a := authtest.NewAuthority(t, token.EdDSA)
+	payload := a.ClaimsJSON(t, gatewayClaims())
+	asked := 0
+	v := &token.Verifier{Keys: countingKeys{&asked}, Now: authtest.Clock}
+	for _, header := range []string{
+		authtest.With(t, a.Header(), "kid", `"`+strings.Repeat("k", 129)+`"`),
+		authtest.With(t, a.Header(), "kid", `"a\nb"`),
+		authtest.With(t, a.Header(), "kid", `"é"`),
+		authtest.With(t, a.Header(), "alg", `"none"`),
+		authtest.With(t, a.Header(), "crit", `[]`),
+	} {
+		if _, err := v.Verify(t.Context(), a.Raw(t, header, payload)); auth.ReasonOf(err) == "" || asked != 0 {
+			t.Errorf("%s: %v, asked %d times", header, err, asked)
+		}
+	}
+	_, err := v.Verify(t.Context(), a.Token(t, gatewayClaims()))
+	checkReason(t, err, auth.UnknownKey)
+	if asked != 1 {
+		t.Errorf("asked %d times for a sound kid", asked)
+	}
+}
+
 func TestVerifierSettings(t *testing.T) {
 	t.Parallel()
 	a := authtest.NewAuthority(t, token.EdDSA)
