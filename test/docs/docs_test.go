@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/isectech/service-networking/functions/authz"
+	"github.com/isectech/service-networking/functions/register"
 	"github.com/isectech/service-networking/shared/platform/config"
 	"github.com/isectech/service-networking/test/devtest"
 )
@@ -20,7 +22,10 @@ func TestConfiguration(t *testing.T) {
 	t.Parallel()
 	base := describe(t, &config.Base{})
 	tables := map[string]string{"config": config.Markdown(base)}
-	for name, dst := range map[string]any{} {
+	for name, dst := range map[string]any{
+		"authz":    &authz.Config{},
+		"register": &register.Config{},
+	} {
 		// What every part has is said once.
 		own := slices.DeleteFunc(describe(t, dst), func(v config.Variable) bool { return slices.Contains(base, v) })
 		tables["config-"+name] = config.Markdown(own)

@@ -1,0 +1,178 @@
+// Package contract runs authz and register as one platform on a loopback listener, over embedded back ends
+// and a clock that tests move, and asks them what clients ask: over HTTP, as the contract has it.
+package contract
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/isectech/service-networking/functions/authz"
+	"github.com/isectech/service-networking/functions/register"
+	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/platform/config"
+	"github.com/isectech/service-networking/shared/platform/platformtest"
+	"github.com/isectech/service-networking/shared/platform/telemetry"
+)
+
+// Marker proves a hop to the platform.
+const Marker = "a-marker-for-tests-alone"
+
+// Platform is the platform behind one address.
+type Platform struct {
+	*platformtest.Platform
+	URL      string
+	Register *register.Service
+}
+
+// Start starts a platform that lasts as long as the test. Its authorizer exchanges no ID tokens.
+func Start(t *testing.T) *Platform {
+	t.Helper()
+	p := &Platform{Platform: platformtest.New(t)}
+	mux := http.NewServeMux()
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	p.URL = server.URL
+
+	var authzConfig authz.Config
+	var registerConfig register.Config
+	load(t, p.URL, &authzConfig)
+	load(t, p.URL, &registerConfig)
+	metrics := telemetry.NewMetrics()
+	authorizer := authz.New(authzConfig, authz.Deps{
+		Store: p.Store, Secrets: p.Secrets, Now: p.Clock.Now, Logger: p.Logger(), Metrics: metrics,
+	})
+	registrar, err := register.New(registerConfig, register.Deps{
+		Store: p.Store, Now: p.Clock.Now, Logger: p.Logger(), Metrics: metrics,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Register = registrar
+	mux.Handle("/internal/registry/", registrar.Handler())
+	mux.Handle("/", authorizer.Handler())
+	return p
+}
+
+func load(t *testing.T, url string, cfg any) {
+	t.Helper()
+	env := map[string]string{
+		"AUTHZ_URL": url, "TRUSTED_PROXY_MARKER": Marker, "ALLOW_LOG_RATE": "1", "ALLOW_LOOPBACK": "true",
+	}
+	if err := config.Load(func(name string) (string, bool) { v, ok := env[name]; return v, ok }, cfg); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Request is one call.
+type Request struct {
+	Method string // GET unless said
+	Path   string // with its query
+	Token  string // of the Authorization header
+	Sign   string // service whose API key signs the request
+	Body   string
+	Type   string // of the body: JSON unless said
+	Header http.Header
+	Edit   func(*http.Request) // the last touch, after signing
+}
+
+// Answer is what came back.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   map[string]any
+	Text   string
+}
+
+// Do makes a call.
+func (p *Platform) Do(t *testing.T, r Request) Answer {
+	t.Helper()
+	method := r.Method
+	if method == "" {
+		method = http.MethodGet
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, p.URL+r.Path, strings.NewReader(r.Body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Body != "" {
+		req.Header.Set("Content-Type", "application/json")
+		if r.Type != "" {
+			req.Header.Set("Content-Type", r.Type)
+		}
+	}
+	if r.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+r.Token)
+	}
+	for name, values := range r.Header {
+		req.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	if r.Sign != "" {
+		if err := p.APIKey(t, r.Sign).SignHTTP(req, []byte(r.Body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r.Edit != nil {
+		r.Edit(req)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := Answer{Status: res.StatusCode, Header: res.Header, Text: string(text)}
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		if err := json.Unmarshal(text, &a.Body); err != nil {
+			t.Fatalf("%s %s: %v in %s", method, r.Path, err, text)
+		}
+	}
+	return a
+}
+
+// String returns a member of the body that is a string.
+func (a Answer) String(name string) string {
+	s, _ := a.Body[name].(string)
+	return s
+}
+
+// Want checks status, error code and reason; "" is not looked at.
+func (a Answer) Want(t *testing.T, status int, code, reason string) {
+	t.Helper()
+	if a.Status != status || code != "" && a.String("error") != code || reason != "" && a.String("reason") != reason {
+		t.Fatalf("got %d %s %s, want %d %s %s\n%s", a.Status, a.String("error"), a.String("reason"), status, code, reason, a.Text)
+	}
+	if status >= http.StatusBadRequest {
+		for _, name := range []string{"error", "message", "request_id", "timestamp"} {
+			if a.String(name) == "" {
+				t.Errorf("the error has no %s: %s", name, a.Text)
+			}
+		}
+		if a.String("request_id") != a.Header.Get("X-Request-ID") {
+			t.Errorf("request_id %s is not that of the header, %s", a.String("request_id"), a.Header.Get("X-Request-ID"))
+		}
+	}
+	if status == http.StatusUnauthorized && !strings.HasPrefix(a.Header.Get("WWW-Authenticate"), "Bearer ") {
+		t.Errorf("401 without a challenge: %q", a.Header.Get("WWW-Authenticate"))
+	}
+}
+
+// The tokens that most tests call with.
+
+// Discover returns a service's token for the platform.
+func (p *Platform) Discover(t *testing.T, service string) string {
+	return p.Token(t, service, auth.PlatformAudience, auth.ServiceDiscover)
+}
+
+// Operator returns an operator's token.
+func (p *Platform) Operator(t *testing.T) string {
+	return p.Token(t, "operator:"+platformtest.Operator, auth.PlatformAudience,
+		auth.AdminRead|auth.AdminWrite|auth.ServiceDiscover|auth.MetricsRead)
+}
