@@ -135,7 +135,8 @@ func TestSignHTTPOverTheWire(t *testing.T) {
 			err = errors.Join(readErr, signature.CheckBody(r, body))
 		}
 		if err != nil {
-			http.Error(w, err.Error(), auth.ReasonOf(err).Status())
+			w.WriteHeader(auth.ReasonOf(err).Status())
+			_, _ = io.WriteString(w, err.Error())
 		}
 	}))
 	t.Cleanup(server.Close)

@@ -66,7 +66,7 @@ func (q nonceQueue) Less(i, j int) bool { return q[i].until.Before(q[j].until) }
 func (q nonceQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
 
 // Push implements heap.Interface.
-func (q *nonceQueue) Push(x any) { *q = append(*q, x.(usedNonce)) }
+func (q *nonceQueue) Push(x any) { *q = append(*q, x.(usedNonce)) } //nolint:errcheck // Use alone pushes, and nothing else
 
 // Pop implements heap.Interface.
 func (q *nonceQueue) Pop() any {

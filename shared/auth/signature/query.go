@@ -68,11 +68,12 @@ func reencode(s string) (string, error) {
 			if i+2 >= len(s) {
 				return "", fmt.Errorf("query: %w: an escape is cut off", auth.ErrMalformed)
 			}
-			hi, lo := unhex(s[i+1]), unhex(s[i+2])
-			if hi < 0 || lo < 0 {
+			hi, ok1 := unhex(s[i+1])
+			lo, ok2 := unhex(s[i+2])
+			if !ok1 || !ok2 {
 				return "", fmt.Errorf("query: %w: an escape is not %%XX", auth.ErrMalformed)
 			}
-			c = byte(hi<<4 | lo)
+			c = hi<<4 | lo
 			i += 2
 		case c <= ' ' || c == 0x7f:
 			return "", fmt.Errorf("query: %w: white space or a control character", auth.ErrMalformed)
@@ -88,14 +89,14 @@ func reencode(s string) (string, error) {
 	return out.String(), nil
 }
 
-func unhex(c byte) int {
+func unhex(c byte) (value byte, ok bool) {
 	switch {
 	case c >= '0' && c <= '9':
-		return int(c - '0')
+		return c - '0', true
 	case c >= 'a' && c <= 'f':
-		return int(c-'a') + 10
+		return c - 'a' + 10, true
 	case c >= 'A' && c <= 'F':
-		return int(c-'A') + 10
+		return c - 'A' + 10, true
 	}
-	return -1
+	return 0, false
 }

@@ -118,7 +118,7 @@ func TestStringToSignRefuses(t *testing.T) {
 		"padded nonce":            func(r *signature.Request) { r.Nonce += "==" },
 		"nonce with spare bits":   func(r *signature.Request) { r.Nonce = r.Nonce[:21] + "x" },
 		"nonce with newline":      func(r *signature.Request) { r.Nonce = r.Nonce[:21] + "\n" },
-		"nonce, newline more":     func(r *signature.Request) { r.Nonce = r.Nonce + "\n" },
+		"nonce, newline more":     func(r *signature.Request) { r.Nonce += "\n" },
 		"nonce, other alphabet":   func(r *signature.Request) { r.Nonce = "+" + r.Nonce[1:] },
 	}
 	for name, change := range tests {
