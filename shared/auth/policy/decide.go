@@ -23,11 +23,11 @@ type Question struct {
 	RateLimited bool // the caller has used up what it may ask
 }
 
-// Decision answers a Question.
+// Decision answers a Question. Its fields are in an order in which it travels in registers.
 type Decision struct {
-	Allow         bool        `json:"allow"`
 	Reason        auth.Reason `json:"reason"`
 	PolicyVersion int64       `json:"policy_version"`
+	Allow         bool        `json:"allow"`
 	// Scopes are those held that the policy lets the caller use for this request. They are empty when the
 	// request was refused before its scopes were judged.
 	Scopes auth.Scopes `json:"-"`
@@ -70,9 +70,11 @@ type facts struct {
 
 // Decide answers a question. It depends on nothing but the policy and the question, and without rules
 // about methods and paths between the two services it takes one lookup and allocates nothing.
-func (p *Policy) Decide(q Question) Decision {
-	f := p.look(&q)
-	return p.decision(&q, f, f.judge(&q))
+func (p *Policy) Decide(q Question) Decision { return p.decide(&q) }
+
+func (p *Policy) decide(q *Question) Decision {
+	f := p.look(q)
+	return p.decision(q, f, judgeInOrder(q, f))
 }
 
 // look looks up what the policy has to say.
@@ -101,8 +103,8 @@ func (p *Policy) look(q *Question) facts {
 	return f
 }
 
-// judge returns the first stage that fails, or stageEnd.
-func (f *facts) judge(q *Question) stage {
+// judgeInOrder returns the first stage that fails, or stageEnd.
+func judgeInOrder(q *Question, f facts) stage {
 	switch {
 	case !f.callerKnown:
 		return stageCaller
@@ -129,11 +131,11 @@ func (f *facts) judge(q *Question) stage {
 	return stageEnd
 }
 
-// decision puts the outcome of judge into words.
+// decision puts the outcome of judgeInOrder into words.
 func (p *Policy) decision(q *Question, f facts, s stage) Decision {
-	d := Decision{Allow: s == stageEnd, Reason: reasons[s], PolicyVersion: p.version}
+	var usable auth.Scopes
 	if s >= stageScope {
-		d.Scopes = q.Held & f.ceiling
+		usable = q.Held & f.ceiling
 	}
-	return d
+	return Decision{Allow: s == stageEnd, Reason: reasons[s], PolicyVersion: p.version, Scopes: usable}
 }

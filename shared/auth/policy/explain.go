@@ -49,7 +49,7 @@ var stageNames = [...]string{
 // the very code of Decide; the rest only puts into words what it saw.
 func (p *Policy) Explain(q Question) Explanation {
 	f := p.look(&q)
-	failed := f.judge(&q)
+	failed := judgeInOrder(&q, f)
 	x := explainer{p: p, q: &q, f: f, request: read(&q)}
 	e := Explanation{Decision: p.decision(&q, f, failed)}
 	for s := range stageEnd {

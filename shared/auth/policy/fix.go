@@ -83,19 +83,15 @@ func (x *explainer) openWay() []string {
 	switch {
 	case open:
 	case len(wider) > 0:
-		steps = append(steps, fmt.Sprintf("let %s cover this request (%s %s in %s)", strings.Join(wider, " or "),
-			unless(x.q.Method, "any method"), unless(x.q.Path, "any path"), x.q.Environment))
+		said := fmt.Sprintf("%s %s in %s", quote(x.q.Method), quote(x.q.Path), x.q.Environment)
+		if x.q.Method == "" || x.q.Path == "" {
+			said = "or say which method and path it has"
+		}
+		steps = append(steps, fmt.Sprintf("let %s cover this request, %s", strings.Join(wider, " or "), said))
 	default:
 		steps = append(steps, fmt.Sprintf("add an edge from %s to %s", x.q.Caller, x.q.Target))
 	}
 	return steps
-}
-
-func unless(s, empty string) string {
-	if s == "" {
-		return empty
-	}
-	return quote(s)
 }
 
 // fixScopes names where each missing scope is lost.

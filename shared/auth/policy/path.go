@@ -8,6 +8,28 @@ import (
 // maxPathBytes is the longest request path that is read; longer ones are uncertain.
 const maxPathBytes = 8 << 10
 
+// The classes of bytes in a path as sent.
+const (
+	plain = iota
+	slashOrDot
+	percent
+	refused
+)
+
+var classes = func() (table [256]uint8) {
+	for c := range table {
+		switch {
+		case c <= ' ' || c >= 0x7f || strings.IndexByte(`\;?#`, byte(c)) >= 0:
+			table[c] = refused
+		case c == '%':
+			table[c] = percent
+		case c == '/' || c == '.':
+			table[c] = slashOrDot
+		}
+	}
+	return table
+}()
+
 // canonicalPath returns the path that a request really asks for: percent-encodings decoded once, "." and
 // ".." resolved, empty segments dropped, no slash at the end (but "/" stays). Its argument is the path as
 // sent, without the query.
@@ -20,18 +42,19 @@ func canonicalPath(path string) (string, bool) {
 	if path == "" || path[0] != '/' || len(path) > maxPathBytes {
 		return "", false
 	}
-	escapes, tidy := 0, true
+	escaped, tidy := false, true
 	for i := range len(path) {
-		switch c := path[i]; {
-		case c == '%':
-			escapes++
-		case c <= ' ' || c >= 0x7f || c == '\\' || c == ';' || c == '?' || c == '#':
+		switch classes[path[i]] {
+		case refused:
 			return "", false
-		case c == '/' && i+1 < len(path) && (path[i+1] == '/' || path[i+1] == '.'):
-			tidy = false
+		case percent:
+			escaped = true
+		case slashOrDot:
+			// A slash before a slash or a dot may begin a segment that is none.
+			tidy = tidy && (i == 0 || path[i-1] != '/')
 		}
 	}
-	if escapes > 0 {
+	if escaped {
 		decoded, ok := decodeOnce(path)
 		if !ok {
 			return "", false

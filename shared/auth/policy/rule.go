@@ -143,6 +143,11 @@ func judge(rules []rule, q *request) (open bool, scopes auth.Scopes) {
 
 // validMethod reports whether a method is one that everybody reads alike: an upper-case HTTP token.
 func validMethod(method string) bool {
-	const token = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
-	return method != "" && len(method) <= 32 && strings.Trim(method, token) == ""
+	for i := range len(method) {
+		c := method[i]
+		if (c < 'A' || c > 'Z') && !isDigit(c) && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return method != "" && len(method) <= 32
 }
