@@ -135,8 +135,8 @@ func TestSignHTTPOverTheWire(t *testing.T) {
 			err = errors.Join(readErr, signature.CheckBody(r, body))
 		}
 		if err != nil {
+			t.Logf("%s: %v", req.RequestURI, err)
 			w.WriteHeader(auth.ReasonOf(err).Status())
-			_, _ = io.WriteString(w, err.Error())
 		}
 	}))
 	t.Cleanup(server.Close)
@@ -157,10 +157,9 @@ func TestSignHTTPOverTheWire(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			text, err := io.ReadAll(res.Body)
 			_ = res.Body.Close()
-			if err != nil || res.StatusCode != http.StatusOK {
-				t.Errorf("%q with body %q: %s %s", target, body, res.Status, text)
+			if res.StatusCode != http.StatusOK {
+				t.Errorf("%q with body %q: %s", target, body, res.Status)
 			}
 		}
 	}
