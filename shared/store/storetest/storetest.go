@@ -6,6 +6,7 @@ package storetest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -195,7 +196,7 @@ func ids(docs []store.Document) []string {
 
 func wantEqual(t *testing.T, what string, want, got any) {
 	t.Helper()
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, rawAsText); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", what, diff)
 	}
 }
@@ -214,3 +215,6 @@ func parallel(ctx context.Context, n int, run func(ctx context.Context, i int) e
 	group.Wait()
 	return errs
 }
+
+// rawAsText compares data as text: as bytes, large documents take seconds.
+var rawAsText = cmp.Transformer("text", func(raw json.RawMessage) string { return string(raw) })
