@@ -15,7 +15,7 @@ type Explanation struct {
 	Healthy     int              `json:"healthy"`           // instances that may be chosen
 	Degraded    int              `json:"degraded"`          // instances that may be chosen while none is healthy
 	Excluded    []Exclusion      `json:"excluded"`          // never nil
-	Omitted     int              `json:"omitted,omitempty"` // instances that were not looked at or listed any more
+	Omitted     int              `json:"omitted,omitzero"` // instances that were not looked at or listed any more
 }
 
 // Exclusion says why an instance is not chosen, and what would change it.

@@ -38,7 +38,7 @@ type Endpoint struct {
 	Port     int      `json:"port"`
 	Path     string   `json:"path,omitempty"`
 	Methods  []string `json:"methods,omitempty"` // HTTP methods; none means that it does not say
-	IsPublic bool     `json:"is_public,omitempty"`
+	IsPublic bool     `json:"is_public,omitzero"`
 }
 
 // HealthCheck says how an instance wants to be probed.
@@ -47,8 +47,8 @@ type HealthCheck struct {
 	Path               string   `json:"path,omitempty"`
 	Interval           Duration `json:"interval,omitzero"`
 	Timeout            Duration `json:"timeout,omitzero"`
-	HealthyThreshold   int      `json:"healthy_threshold,omitempty"`   // passes in a row until healthy
-	UnhealthyThreshold int      `json:"unhealthy_threshold,omitempty"` // failures in a row until unhealthy
+	HealthyThreshold   int      `json:"healthy_threshold,omitzero"`   // passes in a row until healthy
+	UnhealthyThreshold int      `json:"unhealthy_threshold,omitzero"` // failures in a row until unhealthy
 }
 
 // What a registration gets where it says nothing.

@@ -45,7 +45,7 @@ type Instance struct {
 	RegisteredAt   time.Time  `json:"registered_at"`
 	UpdatedAt      time.Time  `json:"updated_at"`
 	LeaseExpiresAt *time.Time `json:"lease_expires_at,omitempty"`
-	Lapsed         bool       `json:"lapsed,omitempty"` // the lease has ended; no one discovers the instance
+	Lapsed         bool       `json:"lapsed,omitzero"` // the lease has ended; no one discovers the instance
 }
 
 func (e *entry) instance(now int64) Instance {

@@ -16,7 +16,7 @@ type Report struct {
 	Objects int     `json:"objects"` // with at least one entry
 	Entries int     `json:"entries"`
 	Faults  []Fault `json:"faults"` // at most 100, ordered by object and sequence: the first broken link first
-	More    bool    `json:"more,omitempty"`
+	More    bool    `json:"more,omitzero"`
 }
 
 // Clean reports whether nothing is wrong.
@@ -25,7 +25,7 @@ func (r Report) Clean() bool { return len(r.Faults) == 0 }
 // Fault is one thing that is wrong.
 type Fault struct {
 	Object   string `json:"object,omitempty"` // collection/id; "" where it can't be told
-	Sequence int64  `json:"sequence,omitempty"`
+	Sequence int64  `json:"sequence,omitzero"`
 	Entry    string `json:"entry,omitempty"` // id of the journal document
 	Problem  string `json:"problem"`
 	Expected string `json:"expected,omitempty"`
