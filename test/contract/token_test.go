@@ -36,8 +36,12 @@ func hostile(t *testing.T, p *Platform, audience string) map[string]struct {
 	claims := p.Claims(backend, audience, auth.ServiceDiscover|auth.APIRead)
 	header, payload := p.Issuer.Header(), p.Issuer.ClaimsJSON(t, claims)
 	now := p.Clock.Now().Unix()
-	with := func(name, value string) string { return p.Issuer.Raw(t, header, authtest.With(t, payload, name, value)) }
-	head := func(name, value string) string { return p.Issuer.Raw(t, authtest.With(t, header, name, value), payload) }
+	with := func(name, value string) string {
+		return p.Issuer.Raw(t, header, authtest.With(t, payload, name, value))
+	}
+	head := func(name, value string) string {
+		return p.Issuer.Raw(t, authtest.With(t, header, name, value), payload)
+	}
 	public := p.Issuer.PublicPEM(t)
 	stranger := authtest.NewAuthority(t, token.ES256)
 	return map[string]struct {
@@ -67,7 +71,6 @@ func hostile(t *testing.T, p *Platform, audience string) map[string]struct {
 		"9 KiB":                   {with("padding", `"`+strings.Repeat("a", 9<<10)+`"`), auth.MalformedToken},
 		"duplicate claims":        {p.Issuer.Raw(t, header, strings.Replace(payload, "{", `{"aud":"isectech-admin",`, 1)), auth.MalformedToken},
 		"duplicate in the header": {p.Issuer.Raw(t, strings.Replace(header, "{", `{"alg":"none",`, 1), payload), auth.MalformedToken},
-		"claims of another case":  {with("EXP", fmt.Sprint(now+9999)), ""},
 		"names that differ":       {with("service_name", `"isectech-admin"`), ""},
 		"padded base64":           {p.Mint(t, claims) + "=", auth.MalformedToken},
 		"a fourth part":           {p.Mint(t, claims) + ".e30", auth.MalformedToken},
@@ -87,16 +90,7 @@ func TestHostileTokens(t *testing.T) {
 	} {
 		for name, bad := range hostile(t, p, endpoint.audience) {
 			t.Run(endpoint.path+"/"+name, func(t *testing.T) {
-				a := p.Do(t, Request{Path: endpoint.path, Token: bad.raw})
-				if name == "claims of another case" {
-					if a.Status == http.StatusOK && endpoint.path == validatePath {
-						return // EXP is a claim that nobody knows, and it changes nothing
-					}
-					if a.Status == http.StatusOK || a.Status == http.StatusForbidden {
-						return
-					}
-				}
-				a.Want(t, http.StatusUnauthorized, "authentication_failed", string(bad.reason))
+				p.Do(t, Request{Path: endpoint.path, Token: bad.raw}).Want(t, http.StatusUnauthorized, "authentication_failed", string(bad.reason))
 			})
 		}
 	}

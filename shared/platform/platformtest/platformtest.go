@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/auth/authtest"
 	"github.com/isectech/service-networking/shared/auth/policy"
 	"github.com/isectech/service-networking/shared/auth/signature"
 	"github.com/isectech/service-networking/shared/auth/token"
@@ -33,8 +34,7 @@ type Platform struct {
 	Clock   *Clock
 	Store   store.Store
 	Secrets *secrets.Client
-	Signer  *token.Signer // the current signing key
-	Private any           // its private key, for tokens that no honest signer makes
+	Issuer  *authtest.Authority // has the current signing key, also for tokens that no honest signer makes
 	Logs    *Logs
 }
 
@@ -64,7 +64,7 @@ func New(t testing.TB) *Platform {
 		_, err := boot.AddAPIKey(t.Context(), auth.MustSubject(name))
 		check(t, err)
 	}
-	p.loadSigner(t)
+	p.loadIssuer(t)
 	return p
 }
 
@@ -76,7 +76,7 @@ func (p *Platform) Bootstrap() *bootstrap.Platform {
 	}
 }
 
-func (p *Platform) loadSigner(t testing.TB) {
+func (p *Platform) loadIssuer(t testing.TB) {
 	st, err := trust.NewSource(p.Store, p.Clock.Now).State(t.Context())
 	check(t, err)
 	rec, ok := st.CurrentKey()
@@ -87,9 +87,9 @@ func (p *Platform) loadSigner(t testing.TB) {
 	check(t, err)
 	private, algorithm, err := token.ParsePrivateKey(value.Reveal())
 	check(t, err)
-	p.Private = private
-	p.Signer, err = token.NewSigner(rec.ID, algorithm, private)
+	signer, err := token.NewSigner(rec.ID, algorithm, private)
 	check(t, err)
+	p.Issuer = &authtest.Authority{Signer: signer, Key: private}
 }
 
 // Token mints an access token in production, good for five minutes.
@@ -116,9 +116,7 @@ func (p *Platform) Claims(subject, audience string, scopes auth.Scopes) token.Cl
 // Mint signs claims with the platform's key.
 func (p *Platform) Mint(t testing.TB, c token.Claims) string {
 	t.Helper()
-	raw, err := p.Signer.Sign(c)
-	check(t, err)
-	return raw
+	return p.Issuer.Token(t, c)
 }
 
 // APIKey returns what signs the requests of a service.
