@@ -50,7 +50,7 @@ func (e *ExplainCmd) Run(ctx context.Context, a *app) error {
 		}
 		fmt.Fprintln(w)
 		for _, line := range []struct{ name, value string }{
-			{"decided", d.DecidedAt}, {"caller", d.Caller}, {"environment", d.Environment}, {"method", d.AuthMethod},
+			{"decided", d.DecidedAt}, {"caller", d.Caller}, {"environment", d.Environment}, {"credential", d.AuthMethod},
 			{"target", d.Target}, {"audience", d.Audience}, {"request", strings.TrimSpace(d.Method + " " + d.Path)},
 			{"scopes", strings.Join(d.Scopes, " ")}, {"needs", strings.Join(d.Required, " ")},
 			{"policy", positive(d.PolicyVersion)}, {"fix", d.Fix},
@@ -60,7 +60,11 @@ func (e *ExplainCmd) Run(ctx context.Context, a *app) error {
 			}
 		}
 		for _, r := range d.Rules {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Rule, r.Outcome, r.Detail, r.Path)
+			fmt.Fprintf(w, "%s\t%s\t%s", r.Rule, r.Outcome, r.Detail)
+			if r.Path != "" {
+				fmt.Fprintf(w, " (%s)", r.Path)
+			}
+			fmt.Fprintln(w)
 		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -57,9 +58,19 @@ type Globals struct {
 }
 
 func main() {
+	forgetEmpty()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// forgetEmpty makes a variable that is set to nothing count as not set.
+func forgetEmpty() {
+	for _, variable := range os.Environ() {
+		if name, value, _ := strings.Cut(variable, "="); value == "" && name != "" {
+			_ = os.Unsetenv(name) // fails for names that no variable has
+		}
+	}
 }
 
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {

@@ -23,12 +23,21 @@ type record struct {
 	Status         string `json:"status"`
 	Generation     int64  `json:"generation"`
 	LeaseExpiresAt string `json:"lease_expires_at"`
+	Lapsed         bool   `json:"lapsed"`
+}
+
+// state is the status, and that the instance is gone where it has not kept its lease.
+func (r record) state() string {
+	if r.Lapsed {
+		return r.Status + " (lapsed)"
+	}
+	return r.Status
 }
 
 func writeTable(w io.Writer, records []record) {
 	fmt.Fprintf(w, "ID\tSERVICE\tENVIRONMENT\tVERSION\tSTATUS\tGENERATION\n")
 	for _, r := range records {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\n", r.ServiceID, r.ServiceName, r.Environment, r.Version, r.Status, r.Generation)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\n", r.ServiceID, r.ServiceName, r.Environment, r.Version, r.state(), r.Generation)
 	}
 }
 

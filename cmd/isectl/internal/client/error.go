@@ -99,7 +99,8 @@ func refusal(res *http.Response, body []byte) *Error {
 	return e
 }
 
-// texts reads a list of strings, or of anything else as its JSON.
+// texts reads a list of strings, or of objects that say why an instance was passed over; anything else
+// is shown as its JSON.
 func texts(value jsontext.Value) []string {
 	var members []jsontext.Value
 	if json.Unmarshal(value, &members) != nil {
@@ -107,7 +108,23 @@ func texts(value jsontext.Value) []string {
 	}
 	list := make([]string, len(members))
 	for i, member := range members {
-		if json.Unmarshal(member, &list[i]) != nil {
+		var object struct {
+			ServiceID string `json:"service_id"`
+			Reason    string `json:"reason"`
+			Detail    string `json:"detail"`
+			Remedy    string `json:"remedy"`
+		}
+		switch {
+		case json.Unmarshal(member, &list[i]) == nil:
+		case json.Unmarshal(member, &object) == nil && object.ServiceID != "":
+			list[i] = object.ServiceID + ": " + object.Reason
+			if object.Detail != "" {
+				list[i] += ": " + object.Detail
+			}
+			if object.Remedy != "" {
+				list[i] += " (" + object.Remedy + ")"
+			}
+		default:
 			list[i] = member.String()
 		}
 		list[i] = plain(list[i])
