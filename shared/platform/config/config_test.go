@@ -275,3 +275,33 @@ func TestBaseIsDescribed(t *testing.T) {
 		}
 	}
 }
+
+// embedding has its Validate from Base, and rule has one that speaks of a variable that cannot be read.
+type embedding struct{ config.Base }
+
+type rule struct {
+	Workers int `env:"WORKERS"`
+}
+
+func (r *rule) Validate() error {
+	if r.Workers == 0 {
+		return config.Faultf("WORKERS", "must not be 0")
+	}
+	return nil
+}
+
+func TestEveryFaultIsReportedOnce(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		dst  any
+		want string
+	}{
+		{&embedding{}, `config: ENVIRONMENT: "prod": want production, staging or development`},
+		{&rule{}, `config: WORKERS: "x" is not a number`},
+	} {
+		err := config.Load(env("ENVIRONMENT", "prod", "WORKERS", "x"), tt.dst)
+		if err == nil || err.Error() != tt.want {
+			t.Errorf("%T: %v", tt.dst, err)
+		}
+	}
+}
