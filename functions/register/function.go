@@ -1,0 +1,34 @@
+package register
+
+import (
+	"context"
+	"net/http"
+
+	// The buildpack starts the functions that the framework's server finds registered.
+	_ "github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
+
+	"github.com/isectech/service-networking/shared/platform/boot"
+	"github.com/isectech/service-networking/shared/platform/config"
+	"github.com/isectech/service-networking/shared/platform/telemetry"
+	"github.com/isectech/service-networking/shared/store/firestorestore"
+)
+
+func init() { boot.HTTP("Register", build) }
+
+// build is the composition root of the deployed function.
+func build(ctx context.Context, env boot.Env) (http.Handler, error) {
+	var cfg Config
+	if err := config.Load(env.Lookup, &cfg); err != nil {
+		return nil, err
+	}
+	documents, err := firestorestore.Open(ctx, cfg.Project, env.Now)
+	if err != nil {
+		return nil, err
+	}
+	env.OnShutdown("firestore", documents.Close)
+	s, err := New(cfg, Deps{Store: documents, Now: env.Now, Logger: env.Logger, Metrics: telemetry.NewMetrics()})
+	if err != nil {
+		return nil, err
+	}
+	return s.Handler(), nil
+}
