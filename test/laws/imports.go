@@ -122,6 +122,20 @@ func NothingEmbedded(t *Tree) ([]Violation, error) {
 	return found, nil
 }
 
+// TestingApart keeps the testing package, and so whatever serves tests, out of every function and program.
+func TestingApart(t *Tree) ([]Violation, error) {
+	var found []Violation
+	for _, p := range t.Packages {
+		if !within(p.Dir, "functions", "cmd") {
+			continue
+		}
+		if chain := t.reach(p.Path, []string{"testing"}); chain != nil {
+			found = append(found, Violation{p.Dir, "ships what serves tests: " + strings.Join(chain, " → ")})
+		}
+	}
+	return found, nil
+}
+
 // reach returns the shortest chain of imports from a package to one of the targets, nil when there is none.
 func (t *Tree) reach(from string, targets []string) []string {
 	before := map[string]string{from: ""}

@@ -27,6 +27,7 @@ var laws = map[string]Law{
 	"FunctionsApart":  FunctionsApart,
 	"NoCloud":         NoCloud,
 	"NothingEmbedded": NothingEmbedded,
+	"TestingApart":    TestingApart,
 	"Replaced":        Replaced,
 	"OneVersion":      OneVersion,
 	"Explained":       Explained,
@@ -171,10 +172,27 @@ func TestLaws(t *testing.T) {
 				"shared/a/b.go:9: os.Getenv",
 			},
 		},
+		"environment in what serves tests": {
+			law:   Ambient,
+			files: map[string]string{"shared/a/atest/a.go": "package atest\n\nimport (\n\t\"os\"\n\t_ \"testing\"\n)\n\nvar e = os.Getenv(\"CI\")\n"},
+		},
+		"what serves tests is shipped": {
+			law: TestingApart,
+			files: map[string]string{
+				"shared/a/atest/a.go":   "package atest\n\nimport _ \"testing\"\n",
+				"shared/a/b.go":         "package a\n\nimport _ \"" + Prefix + "shared/a/atest\"\n",
+				"functions/f/g_test.go": "package f\n\nimport _ \"testing\"\n",
+			},
+			want: []string{"functions/f: ships what serves tests: functions/f → shared/a → shared/a/atest → testing"},
+		},
 		"sleep, in a test too": {
-			law:   NoSleep,
-			files: map[string]string{"shared/a/a_test.go": "package a\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n"},
-			want:  []string{"shared/a/a_test.go:5: time.Sleep"},
+			law: NoSleep,
+			files: map[string]string{
+				"shared/a/a_test.go": "package a\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n",
+				"shared/a/b_test.go": "package a\n\nimport (\n\t\"testing/synctest\"\n\t\"time\"\n)\n\n" +
+					"func g() {\n\tsynctest.Test(nil, func() { time.Sleep(1) })\n\tsynctest.Wait()\n\ttime.Sleep(1)\n}\n",
+			},
+			want: []string{"shared/a/a_test.go:5: time.Sleep", "shared/a/b_test.go:11: time.Sleep"},
 		},
 		"CloudEvent": {
 			law: HTTPOnly,

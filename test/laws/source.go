@@ -78,24 +78,44 @@ func Ambient(t *Tree) ([]Violation, error) {
 }
 
 // compositionRoot reports whether a file is one of the places where the outer world is chosen: the boot
-// package, a function's entry file, a program's main package, and the tests' own module.
+// package, a function's entry file, a program's main package, and what serves tests.
 func compositionRoot(p Package, f File) bool {
 	return p.Dir == "shared/platform/boot" ||
 		entryFile(f.Path) ||
 		f.AST.Name.Name == "main" && strings.HasPrefix(p.Dir, "cmd/") ||
-		within(p.Dir, "test")
+		servesTests(p)
+}
+
+// servesTests reports whether a package is for tests alone: one of the tests' own module, or one that imports
+// testing, which TestingApart keeps out of everything that ships.
+func servesTests(p Package) bool {
+	if within(p.Dir, "test") {
+		return true
+	}
+	return slices.ContainsFunc(p.Files, func(f File) bool { return !f.Test && slices.Contains(f.Imports(), "testing") })
 }
 
 var entryPattern = regexp.MustCompile(`^functions/[a-z0-9]+/function\.go$`)
 
 func entryFile(p string) bool { return entryPattern.MatchString(p) }
 
-// NoSleep refuses time.Sleep: code that waits has a timer and a context, tests that wait have testing/synctest.
+// NoSleep refuses time.Sleep: code that waits has a timer and a context, tests that wait have
+// testing/synctest, in whose bubble a sleep takes no time and is allowed.
 func NoSleep(t *Tree) ([]Violation, error) {
 	var found []Violation
 	t.eachFile(func(_ Package, f File) {
+		var bubbles []ast.Node
+		f.uses("testing/synctest", func(sel *ast.SelectorExpr) {
+			ast.Inspect(f.AST, func(n ast.Node) bool {
+				if call, ok := n.(*ast.CallExpr); ok && call.Fun == sel && sel.Sel.Name == "Test" {
+					bubbles = append(bubbles, call)
+				}
+				return true
+			})
+		})
 		f.uses("time", func(sel *ast.SelectorExpr) {
-			if sel.Sel.Name == "Sleep" {
+			inBubble := func(n ast.Node) bool { return n.Pos() <= sel.Pos() && sel.End() <= n.End() }
+			if sel.Sel.Name == "Sleep" && !slices.ContainsFunc(bubbles, inBubble) {
 				found = append(found, f.at(sel, "time.Sleep"))
 			}
 		})
