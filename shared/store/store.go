@@ -196,7 +196,7 @@ type Query struct {
 	Collection string
 	Where      []Filter // at most 10; Lt, Le, Gt and Ge only on OrderBy; Contains at most once
 	OrderBy    string   // a field, see below; "" orders by id alone
-	Descending bool     // of OrderBy and of the id that breaks ties
+	Descending bool     // of OrderBy, which it needs, and of the id that breaks ties
 	Limit      int      // 1–500 documents a page; 0 means 100
 	PageToken  string   // Page.Next of the same query
 }
@@ -240,8 +240,9 @@ type Store interface {
 	// Changes yields the documents of a collection that were written after a position, tombstones and
 	// expired ones included, each in its latest state, in the order of their positions. It MUST NOT miss
 	// a change that was committed before it began and is newer than since, provided since is 0 or was
-	// taken from a document that an earlier Changes of the same collection yielded. It MAY yield
-	// documents again: compare generations. Tombstones are kept for at least 24 hours. A damaged document
+	// taken from a document that an earlier Changes of the same collection yielded; documents of one
+	// commit that share the position since, and had not been yielded with it, are not missed either. It
+	// MAY yield documents again: compare generations. Tombstones are kept for at least 24 hours. A damaged document
 	// is yielded as a *CorruptError, and what follows it still comes.
 	Changes(ctx context.Context, collection string, since Position) iter.Seq2[Document, error]
 }

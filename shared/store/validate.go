@@ -193,6 +193,9 @@ func validQuery(q Query) error {
 			return err
 		}
 	}
+	if q.OrderBy == "" && q.Descending {
+		return fmt.Errorf("%w: descending without an order", ErrInvalid)
+	}
 	if len(q.Where) > maxFilters {
 		return fmt.Errorf("%w: %d filters; at most %d", ErrInvalid, len(q.Where), maxFilters)
 	}

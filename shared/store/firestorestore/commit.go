@@ -34,6 +34,15 @@ func (s *Store) Commit(ctx context.Context, b store.Batch) ([]store.Document, er
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
+	refs := prepared.Refs()
+	if once, ok := prepared.Once(); ok {
+		refs = append(refs, once)
+	}
+	done, err := s.turns.take(ctx, refs)
+	if err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	defer done()
 	c := &commit{store: s, prepared: prepared, id: crand.Text()}
 	failures := 0
 	for try := 0; ; try++ {

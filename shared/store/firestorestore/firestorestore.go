@@ -28,6 +28,7 @@ type Options struct {
 type Store struct {
 	client *firestore.Client
 	now    func() time.Time
+	turns  turns
 }
 
 // New returns the store that the client's database holds. The client stays the caller's to close.
@@ -37,6 +38,21 @@ func New(client *firestore.Client, opts Options) (*Store, error) {
 	}
 	return &Store{client: client, now: opts.Now}, nil
 }
+
+// Open returns the store in a project's default database, with a client of its own.
+func Open(ctx context.Context, project string, now func() time.Time) (*Store, error) {
+	if project == "" {
+		return nil, fmt.Errorf("%w: firestorestore: GOOGLE_CLOUD_PROJECT is not set", store.ErrInvalid)
+	}
+	client, err := firestore.NewClient(ctx, project)
+	if err != nil {
+		return nil, fmt.Errorf("open Firestore: %w", err)
+	}
+	return New(client, Options{Now: now})
+}
+
+// Close closes the client of a store that Open returned.
+func (s *Store) Close(_ context.Context) error { return s.client.Close() }
 
 func (s *Store) doc(ref store.Ref) *firestore.DocumentRef {
 	return s.client.Collection(ref.Collection).Doc(ref.ID)

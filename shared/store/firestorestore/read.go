@@ -200,7 +200,8 @@ func (s *Store) changes(ctx context.Context, collection string, since store.Posi
 			}
 			continue
 		}
-		if d.Position() > since {
+		// Documents of one commit share a position: whoever stopped among them gets all of them again.
+		if d.Position() >= since {
 			heap.Push(&held, d)
 		}
 		stamp, _ := snap.Data()[fieldUpdatedAt].(time.Time)
