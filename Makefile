@@ -31,7 +31,7 @@ run: build ## the whole platform on this machine; PORT and LOCAL_DIR move it
 	@exec bin/isectl dev
 
 build: ## bin/isectl
-	@go -C cmd/isectl build -trimpath -o "$(CURDIR)/bin/isectl" .
+	@go -C cmd/isectl build -o "$(CURDIR)/bin/isectl" .
 
 test: deps ## every module's tests, with the race detector, in random order
 	@scripts/test.sh

@@ -44,7 +44,7 @@ func Root(t testing.TB) string {
 func Build(t testing.TB) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "isectl")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", binary, ".")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".")
 	cmd.Dir = filepath.Join(Root(t), "cmd", "isectl")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,11 +18,16 @@ import (
 
 var update = flag.Bool("update", false, "write the generated parts instead of comparing them")
 
-// TestConfiguration compares docs/configuration.md with the structs that the variables are read into.
+// TestConfiguration compares what the documentation says of the configuration with the structs that the
+// variables are read into.
 func TestConfiguration(t *testing.T) {
 	t.Parallel()
 	base := describe(t, &config.Base{})
 	tables := map[string]string{"config": config.Markdown(base)}
+	names := []string{"`LOCAL_DIR=.local`", "`PORT=8080`"} // of isectl dev, whose flags they are
+	for _, v := range base {
+		names = append(names, nameAndDefault(v))
+	}
 	for name, dst := range map[string]any{
 		"authz":    &authz.Config{},
 		"register": &register.Config{},
@@ -29,15 +35,28 @@ func TestConfiguration(t *testing.T) {
 		// What every part has is said once.
 		own := slices.DeleteFunc(describe(t, dst), func(v config.Variable) bool { return slices.Contains(base, v) })
 		tables["config-"+name] = config.Markdown(own)
+		for _, v := range own {
+			names = append(names, nameAndDefault(v))
+		}
 	}
-	path := filepath.Join(devtest.Root(t), "docs", "configuration.md")
+	slices.Sort(names)
+	compare(t, "docs/configuration.md", tables)
+	compare(t, "README.md", map[string]string{"config-names": strings.Join(slices.Compact(names), " · ")})
+}
+
+func nameAndDefault(v config.Variable) string { return "`" + v.Name + "=" + v.Default + "`" }
+
+// compare compares the generated parts of a page, or writes them.
+func compare(t *testing.T, name string, texts map[string]string) {
+	t.Helper()
+	path := filepath.Join(devtest.Root(t), filepath.FromSlash(name))
 	page, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := Replace(string(page), tables)
+	want, err := Replace(string(page), texts)
 	if err != nil {
-		t.Fatalf("docs/configuration.md: %v", err)
+		t.Fatalf("%s: %v", name, err)
 	}
 	if *update {
 		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
@@ -46,7 +65,7 @@ func TestConfiguration(t *testing.T) {
 		return
 	}
 	if diff := cmp.Diff(want, string(page)); diff != "" {
-		t.Errorf("docs/configuration.md is not what the code says; run make docs (-want +got):\n%s", diff)
+		t.Errorf("%s is not what the code says; run make docs (-want +got):\n%s", name, diff)
 	}
 }
 
