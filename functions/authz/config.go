@@ -11,10 +11,10 @@ import (
 type Config struct {
 	config.Base
 
-	TokenLifetime config.PositiveDuration `env:"TOKEN_LIFETIME, default=10m" desc:"how long an access token is valid; at most 15m"`
-	AllowLogRate  float64                 `env:"ALLOW_LOG_RATE, default=0.01" desc:"share of the allowing decisions that get a log line, 0 to 1; denials always get one"`
-	Audience      string                  `env:"AUTHZ_AUDIENCE, default=isectech-authz" desc:"audience of the ID tokens that are exchanged for access tokens"`
-	URL           string                  `env:"AUTHZ_URL, default=https://api.isectech.com" desc:"where clients reach the authorizer; its metadata (RFC 8414) says so"`
+	TokenLifetime config.PositiveDuration `env:"TOKEN_LIFETIME, default=10m" desc:"How long an access token is valid, at most 15m."`
+	AllowLogRate  float64                 `env:"ALLOW_LOG_RATE, default=0.01" desc:"Share of the allowing decisions that get a log line, 0 to 1; denials always get one."`
+	Audience      string                  `env:"AUTHZ_AUDIENCE, default=isectech-authz" desc:"Audience of the ID tokens that are exchanged for access tokens."`
+	URL           string                  `env:"AUTHZ_URL, default=https://api.isectech.com" desc:"Where the authorizer is reached; its metadata (RFC 8414) says so."`
 }
 
 // Validate checks what the types cannot.

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/isectech/service-networking/shared/auth"
@@ -18,8 +17,8 @@ import (
 )
 
 // A decision's id carries all that is needed to decide again, so that explaining one needs no stored
-// record: base64url(JSON of evidence), a dot, base64url of a truncated HMAC over it. It is
-// authenticated, not secret, and holds no credential.
+// record: the base64url of a version byte, a truncated HMAC over the rest, and the evidence in JSON. It
+// is authenticated, not secret, and holds no credential.
 
 // errDecisionID means that an id was not made here, or with a key that is gone.
 var errDecisionID = errors.New("not a decision of this platform")
@@ -28,7 +27,9 @@ var errDecisionID = errors.New("not a decision of this platform")
 const (
 	maxEvidencePath   = 512
 	maxDecisionID     = 4096
+	decisionVersion   = 1
 	decisionMACLength = 16
+	decisionHead      = 1 + decisionMACLength
 )
 
 // evidence is what a decision was made from.
@@ -81,21 +82,22 @@ func (s *Service) seal(ctx context.Context, e evidence) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("decision id: %w", err)
 	}
-	enc := base64.RawURLEncoding
-	return enc.EncodeToString(payload) + "." + enc.EncodeToString(decisionMAC(key.decisionKey, payload)), nil
+	id := append([]byte{decisionVersion}, decisionMAC(key.decisionKey, payload)...)
+	return base64.RawURLEncoding.EncodeToString(append(id, payload...)), nil
 }
 
 // open returns the evidence in a decision id made by seal.
 func (s *Service) open(ctx context.Context, id string) (evidence, error) {
 	var e evidence
-	head, tail, ok := strings.Cut(id, ".")
-	if !ok || len(id) > maxDecisionID {
+	if len(id) > maxDecisionID {
 		return e, errDecisionID
 	}
-	enc := base64.RawURLEncoding.Strict()
-	payload, err1 := enc.DecodeString(head)
-	mac, err2 := enc.DecodeString(tail)
-	if err1 != nil || err2 != nil || json.Unmarshal(payload, &e) != nil {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(id)
+	if err != nil || len(raw) <= decisionHead || raw[0] != decisionVersion {
+		return e, errDecisionID
+	}
+	mac, payload := raw[1:decisionHead], raw[decisionHead:]
+	if json.Unmarshal(payload, &e) != nil {
 		return evidence{}, errDecisionID
 	}
 	key, err := s.signers.byID(ctx, e.KeyID)

@@ -10,9 +10,9 @@ import (
 type Config struct {
 	config.Base
 
-	AuthzURL      string                  `env:"AUTHZ_URL, default=https://api.isectech.com" desc:"where the authorizer is reached: it judges request signatures, and its metadata (RFC 8414) names this address"`
-	AllowLoopback bool                    `env:"ALLOW_LOOPBACK, default=false" desc:"whether endpoints on this machine may be registered, in the development environment alone"`
-	MaxStale      config.PositiveDuration `env:"REGISTRY_MAX_STALE, default=24h" desc:"how old an answer may be while the store is out of reach"`
+	AuthzURL      string                  `env:"AUTHZ_URL, default=https://api.isectech.com" desc:"Where the authorizer is reached, which judges request signatures."`
+	AllowLoopback bool                    `env:"ALLOW_LOOPBACK, default=false" desc:"Whether endpoints on this machine may be registered, in the development environment alone."`
+	MaxStale      config.PositiveDuration `env:"REGISTRY_MAX_STALE, default=24h" desc:"How old an answer may be while the store is out of reach."`
 }
 
 // minInterval is the shortest interval of a health check: that of the platform's own grain, and a second

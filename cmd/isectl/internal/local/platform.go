@@ -42,6 +42,11 @@ const drainFor = 10 * time.Second
 
 // Run runs the platform until ctx ends.
 func Run(ctx context.Context, o Options) (err error) {
+	var base config.Base
+	if err := config.Load(o.Lookup, &base); err != nil {
+		return err
+	}
+	logger := telemetry.NewLogger(o.Logs, telemetry.LogOptions{Level: base.LogLevel, Project: base.Project})
 	b, err := open(ctx, o.Dir, o.Now)
 	if err != nil {
 		return err
@@ -60,7 +65,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("PORT: %w", err)
 	}
 	info.Server, info.PID = "http://"+listener.Addr().String(), os.Getpid()
-	handler, metrics, err := o.compose(b.Platform, info)
+	handler, metrics, err := o.compose(b.Platform, info, logger)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -70,13 +75,13 @@ func Run(ctx context.Context, o Options) (err error) {
 	o.Ready(info)
 
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return serve(ctx, listener, handler, o.logger()) })
-	group.Go(func() error { return tick(ctx, &ticker{store: b.db, metrics: metrics, now: o.Now, logger: o.logger()}) })
+	group.Go(func() error { return serve(ctx, listener, handler, logger) })
+	group.Go(func() error { return tick(ctx, &ticker{store: b.db, metrics: metrics, now: o.Now, logger: logger}) })
 	return group.Wait()
 }
 
 // compose builds the functions as their own entry points do, over the embedded back ends.
-func (o Options) compose(boot *bootstrap.Platform, info Info) (http.Handler, *telemetry.Metrics, error) {
+func (o Options) compose(boot *bootstrap.Platform, info Info, logger *slog.Logger) (http.Handler, *telemetry.Metrics, error) {
 	lookup := o.environment(info)
 	var authzConfig authz.Config
 	var registerConfig register.Config
@@ -87,11 +92,14 @@ func (o Options) compose(boot *bootstrap.Platform, info Info) (http.Handler, *te
 	if err != nil {
 		return nil, nil, err
 	}
-	metrics, logger := telemetry.NewMetrics(), o.logger()
+	metrics := telemetry.NewMetrics()
 	authorizer := authz.New(authzConfig, authz.Deps{
-		Store: boot.Store, Secrets: boot.Secrets, Assertions: idTokens, Now: o.Now, Logger: logger, Metrics: metrics,
+		Store: boot.Store, Secrets: boot.Secrets, Assertions: idTokens, Now: o.Now, Metrics: metrics,
+		Logger: logger.With("service", authz.Name),
 	})
-	registrar, err := register.New(registerConfig, register.Deps{Store: boot.Store, Now: o.Now, Logger: logger, Metrics: metrics})
+	registrar, err := register.New(registerConfig, register.Deps{
+		Store: boot.Store, Now: o.Now, Logger: logger.With("service", register.Name), Metrics: metrics,
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -99,11 +107,19 @@ func (o Options) compose(boot *bootstrap.Platform, info Info) (http.Handler, *te
 	adder := &serviceAdder{boot: boot, guard: authorizer.Guard()}
 	own.Handle("POST /"+strings.Join(ServicesPath(), "/"), adder.add)
 
-	mux := http.NewServeMux()
-	mux.Handle("/internal/registry/", registrar.Handler())
-	mux.Handle("/internal/local/", httpx.Wrap(own, httpx.Options{Now: o.Now, Logger: logger, Errors: guard.Errors()}))
-	mux.Handle("/", authorizer.Handler())
-	return mux, metrics, nil
+	ownHandler := httpx.Wrap(own, httpx.Options{Now: o.Now, Logger: logger, Errors: guard.Errors()})
+	authzHandler, registerHandler := authorizer.Handler(), registrar.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Not an http.ServeMux, which would redirect paths that are not clean.
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/internal/registry/"):
+			registerHandler.ServeHTTP(w, r)
+		case strings.HasPrefix(r.URL.Path, "/internal/local/"):
+			ownHandler.ServeHTTP(w, r)
+		default:
+			authzHandler.ServeHTTP(w, r)
+		}
+	}), metrics, nil
 }
 
 // environment is the process's environment with what only one machine needs.
@@ -137,5 +153,3 @@ func serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Log
 	}
 	return <-stopped
 }
-
-func (o Options) logger() *slog.Logger { return telemetry.NewLogger(o.Logs, telemetry.LogOptions{}) }
