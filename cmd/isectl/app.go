@@ -142,11 +142,11 @@ func (a *app) openSecrets(ctx context.Context, project string) (c *secrets.Clien
 func (a *app) read(name string) ([]byte, error) {
 	in := a.in
 	if name != "-" {
-		file, err := os.Open(name) //nolint:gosec // the operator names it
+		file, err := os.Open(name)
 		if err != nil {
 			return nil, usageError{err}
 		}
-		defer file.Close()
+		defer func() { _ = file.Close() }() // it was only read
 		in = file
 	}
 	data, err := io.ReadAll(io.LimitReader(in, maxDocument+1))

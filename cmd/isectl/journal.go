@@ -62,7 +62,8 @@ func (a *app) verify(ctx context.Context) (store.Report, error) {
 		return store.Report{}, err
 	}
 	var report store.Report
-	return report, answer.Decode(&report)
+	err = answer.Decode(&report)
+	return report, err
 }
 
 // verifyFiles verifies the files of a local platform that is not running.

@@ -136,7 +136,7 @@ func TestSPIFFE(t *testing.T) {
 		"spiffe://example.org/a?b":         {},
 		"https://example.org/a":            {},
 		"":                                 {},
-		"spiffe://example.org/a ":          {},
+		"spiffe://example.org/a\x20":       {},
 		strings.Repeat("spiffe://a", 10e3): {},
 	} {
 		t.Run(raw[:min(len(raw), 60)], func(t *testing.T) {
@@ -244,7 +244,9 @@ func TestLinesAnswersBeforeTheInputEnds(t *testing.T) {
 			t.Fatalf("%q, %v", got, err)
 		}
 	}
-	ask.Close()
+	if err := ask.Close(); err != nil {
+		t.Error(err)
+	}
 	if rest, err := io.ReadAll(answer); err != nil || len(rest) > 0 {
 		t.Errorf("%q, %v", rest, err)
 	}

@@ -10,7 +10,7 @@ import (
 // The grants of the token endpoint.
 const (
 	clientCredentials = "client_credentials"
-	jwtBearer         = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+	jwtBearer         = "urn:ietf:params:oauth:grant-type:jwt-bearer" //nolint:gosec // a grant's name
 )
 
 // Ask says which token is wanted; what is empty is left to the platform.

@@ -27,12 +27,12 @@ func TestReadAPIKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { server.Close() })
+	t.Cleanup(func() { _ = server.Close() })
 	client, err := server.Client(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { client.Close() })
+	t.Cleanup(func() { _ = client.Close() })
 	var keys []signature.Key
 	add := func(service string, payloads ...string) {
 		err := client.Create(t.Context(), "isectech-api-key-"+service, nil)

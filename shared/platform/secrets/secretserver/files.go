@@ -99,7 +99,8 @@ func (d *directory) write(file string, content []byte) (err error) {
 	if err == nil {
 		err = temp.Sync()
 	}
-	if err = errors.Join(err, temp.Close()); err != nil {
+	err = errors.Join(err, temp.Close())
+	if err != nil {
 		return err
 	}
 	if err := os.Rename(temp.Name(), filepath.Join(d.path, file)); err != nil {
@@ -136,7 +137,7 @@ func (d *directory) lock() (func(), error) {
 		return nil, fmt.Errorf("secretserver: %w", err)
 	}
 	for {
-		err = syscall.Flock(int(handle.Fd()), syscall.LOCK_EX) //nolint:gosec // a descriptor fits an int
+		err = syscall.Flock(int(handle.Fd()), syscall.LOCK_EX)
 		if !errors.Is(err, syscall.EINTR) {
 			break
 		}

@@ -83,7 +83,7 @@ func TestFilesArePrivateAndSeenByOthers(t *testing.T) {
 func TestAnOpenDirectoryIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o750); err != nil { //nolint:gosec // the point of the test
+	if err := os.Chmod(dir, 0o750); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := secretserver.Open(dir, time.Now); err == nil || !strings.Contains(err.Error(), dir) {
@@ -99,7 +99,7 @@ func TestAnOpenDirectoryIsRefused(t *testing.T) {
 func TestDamageIsNeverSilent(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // 0700 is what the server wants
+	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	c := client(t, dir)
@@ -111,7 +111,7 @@ func TestDamageIsNeverSilent(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "key.json")
-	intact, err := os.ReadFile(file) //nolint:gosec // a file of the test
+	intact, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}

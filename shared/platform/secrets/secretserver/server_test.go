@@ -134,7 +134,7 @@ func TestRefusals(t *testing.T) {
 			return err
 		}
 	}
-	make := func(parent, id string, secret *pb.Secret) func(context.Context, *secretmanager.Client) error {
+	mk := func(parent, id string, secret *pb.Secret) func(context.Context, *secretmanager.Client) error {
 		return func(ctx context.Context, c *secretmanager.Client) error {
 			_, err := c.CreateSecret(ctx, &pb.CreateSecretRequest{Parent: parent, SecretId: id, Secret: secret})
 			return err
@@ -169,17 +169,17 @@ func TestRefusals(t *testing.T) {
 		code codes.Code
 		text string
 	}{
-		"create twice":            {make(parent, "key", automatic()), codes.AlreadyExists, "Secret [" + name + "] already exists."},
-		"create without a name":   {make(parent, "", automatic()), codes.InvalidArgument, ""},
-		"create with a path":      {make(parent, "a/../b", automatic()), codes.InvalidArgument, ""},
-		"create nowhere":          {make("p1", "new", automatic()), codes.InvalidArgument, ""},
-		"create regionally":       {make("projects/p/locations/europe-west1", "new", automatic()), codes.Unimplemented, ""},
-		"create unreplicated":     {make(parent, "new", &pb.Secret{}), codes.InvalidArgument, "Field [secret.replication] is required."},
-		"create with expiry":      {make(parent, "new", with(func(s *pb.Secret) { s.Expiration = &pb.Secret_ExpireTime{ExpireTime: timestamppb.New(noon)} })), codes.Unimplemented, ""},
-		"create with rotation":    {make(parent, "new", with(func(s *pb.Secret) { s.Rotation = &pb.Rotation{} })), codes.Unimplemented, ""},
-		"create with alias":       {make(parent, "new", with(func(s *pb.Secret) { s.VersionAliases = map[string]int64{"a": 1} })), codes.InvalidArgument, ""},
-		"create with 65 labels":   {make(parent, "new", with(func(s *pb.Secret) { s.Labels = labels(65) })), codes.InvalidArgument, ""},
-		"create with 64 labels":   {make(parent, "new", with(func(s *pb.Secret) { s.Labels = labels(64) })), codes.OK, ""},
+		"create twice":            {mk(parent, "key", automatic()), codes.AlreadyExists, "Secret [" + name + "] already exists."},
+		"create without a name":   {mk(parent, "", automatic()), codes.InvalidArgument, ""},
+		"create with a path":      {mk(parent, "a/../b", automatic()), codes.InvalidArgument, ""},
+		"create nowhere":          {mk("p1", "new", automatic()), codes.InvalidArgument, ""},
+		"create regionally":       {mk("projects/p/locations/europe-west1", "new", automatic()), codes.Unimplemented, ""},
+		"create unreplicated":     {mk(parent, "new", &pb.Secret{}), codes.InvalidArgument, "Field [secret.replication] is required."},
+		"create with expiry":      {mk(parent, "new", with(func(s *pb.Secret) { s.Expiration = &pb.Secret_ExpireTime{ExpireTime: timestamppb.New(noon)} })), codes.Unimplemented, ""},
+		"create with rotation":    {mk(parent, "new", with(func(s *pb.Secret) { s.Rotation = &pb.Rotation{} })), codes.Unimplemented, ""},
+		"create with alias":       {mk(parent, "new", with(func(s *pb.Secret) { s.VersionAliases = map[string]int64{"a": 1} })), codes.InvalidArgument, ""},
+		"create with 65 labels":   {mk(parent, "new", with(func(s *pb.Secret) { s.Labels = labels(65) })), codes.InvalidArgument, ""},
+		"create with 64 labels":   {mk(parent, "new", with(func(s *pb.Secret) { s.Labels = labels(64) })), codes.OK, ""},
 		"add nothing":             {add(nil), codes.InvalidArgument, "Field [payload] is required."},
 		"add 64 KiB":              {add(&pb.SecretPayload{Data: []byte(strings.Repeat("x", 64<<10))}), codes.OK, ""},
 		"add more":                {add(&pb.SecretPayload{Data: []byte(strings.Repeat("x", 64<<10+1))}), codes.InvalidArgument, ""},
