@@ -106,7 +106,7 @@ func (e Entry) document() (Document, error) {
 // holds exactly what its entry makes of it; the hash is Verify's to judge.
 func EntryOf(d Document) (Entry, error) {
 	var s storedEntry
-	if err := d.Decode(&s); err != nil {
+	if err := json.Unmarshal(d.Data, &s); err != nil {
 		return Entry{}, &CorruptError{Ref: d.Ref, Err: err}
 	}
 	again, err := s.document()

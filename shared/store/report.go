@@ -64,19 +64,18 @@ func (v *verifier) damage(err error) {
 	if err == nil {
 		return
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		var corrupt *CorruptError
-		if !errors.As(err, &corrupt) || error(corrupt) != err {
+	var corrupt *CorruptError
+	//nolint:errorlint // a join has to be told from an error that wraps one
+	if _, one := err.(*CorruptError); !one {
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
 			for _, e := range joined.Unwrap() {
 				v.damage(e)
 			}
 			return
 		}
 	}
-	f := Fault{Problem: err.Error()}
-	var corrupt *CorruptError
+	f := Fault{Problem: problem(err)}
 	if errors.As(err, &corrupt) && corrupt.Ref != (Ref{}) {
-		f.Problem = corrupt.Err.Error()
 		if corrupt.Ref.Collection == Journal {
 			f.Entry = corrupt.Ref.ID
 			v.damaged[f.Entry] = true
@@ -90,9 +89,21 @@ func (v *verifier) damage(err error) {
 	v.fault(f)
 }
 
+// problem is what is wrong with a document, without its name.
+func problem(err error) string {
+	var corrupt *CorruptError
+	if errors.As(err, &corrupt) {
+		return corrupt.Err.Error()
+	}
+	return err.Error()
+}
+
 func (v *verifier) finish() Report {
 	v.cut()
 	v.report.Objects = len(v.last)
+	if v.report.Faults == nil {
+		v.report.Faults = []Fault{} // an empty list in JSON too
+	}
 	return v.report
 }
 
