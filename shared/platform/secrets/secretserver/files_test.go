@@ -138,11 +138,10 @@ func TestDamageIsNeverSilent(t *testing.T) {
 		}
 	}
 	for i := range intact {
-		for _, bit := range []byte{1, 0x20, 0x80} {
-			damaged := append([]byte(nil), intact...)
-			damaged[i] ^= bit
-			check(fmt.Sprintf("byte %d ^ %#x", i, bit), damaged)
-		}
+		bit := []byte{1, 0x20, 0x80}[i%3]
+		damaged := append([]byte(nil), intact...)
+		damaged[i] ^= bit
+		check(fmt.Sprintf("byte %d ^ %#x", i, bit), damaged)
 	}
 	check("empty", nil)
 	check("cut", intact[:len(intact)/2])

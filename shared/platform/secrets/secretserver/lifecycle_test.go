@@ -89,7 +89,7 @@ func TestLifecycle(t *testing.T) {
 					}
 				}
 			},
-			"": func(rt *rapid.T) {
+			"list": func(rt *rapid.T) {
 				versions, err := c.Versions(ctx, name)
 				if err != nil {
 					rt.Fatal(err)
