@@ -48,35 +48,37 @@ type backends struct {
 }
 
 // open opens the embedded back ends of a directory, which nobody else may have open.
-func open(ctx context.Context, dir Dir, now Clock) (b *backends, err error) {
+func open(ctx context.Context, dir Dir, now Clock) (*backends, error) {
 	if err := dir.Prepare(); err != nil {
 		return nil, err
 	}
-	b = new(backends)
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, b.close())
-		}
-	}()
+	b := new(backends)
+	if err := b.open(ctx, dir, now); err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	return b, nil
+}
+
+func (b *backends) open(ctx context.Context, dir Dir, now Clock) (err error) {
 	if b.db, err = boltstore.Open(dir.Store(), boltstore.Options{Now: now}); err != nil {
-		return nil, err
+		return err
 	}
 	b.closers = append(b.closers, b.db.Close)
 	server, err := secretserver.Open(dir.Secrets(), now)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	b.closers = append(b.closers, server.Close)
 	client, err := server.Client(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	b.closers = append(b.closers, client.Close)
 	b.Platform = &bootstrap.Platform{
 		Store: b.db, Secrets: client, Now: now,
 		Actor: auth.MustSubject("operator:" + operatorMail), Cause: "first start of the local platform",
 	}
-	return b, nil
+	return nil
 }
 
 // close closes them, the last opened first.
