@@ -25,6 +25,7 @@ type cache struct {
 	tombstones map[store.Ref]tombstone
 	positions  map[string]store.Position // of the feed, by collection
 	filled     bool                      // a refresh has ended
+	shared     sharedStrings
 }
 
 type tombstone struct {
@@ -92,6 +93,7 @@ func (c *cache) apply(next *Snapshot, doc store.Document, now time.Time) {
 		record, err := decodeRecord(doc)
 		if err == nil {
 			delete(c.tombstones, doc.Ref)
+			c.shared.record(record)
 			next.put(&entry{Record: *record, generation: doc.Generation, updatedAt: doc.UpdatedAt.UTC(), lease: c.leaseOf(record)})
 			return
 		}

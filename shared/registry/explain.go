@@ -12,9 +12,9 @@ type Explanation struct {
 	ServiceName string           `json:"service_name"`
 	Environment auth.Environment `json:"environment"`
 	Endpoint    string           `json:"endpoint"`
-	Healthy     int              `json:"healthy"`           // instances that may be chosen
-	Degraded    int              `json:"degraded"`          // instances that may be chosen while none is healthy
-	Excluded    []Exclusion      `json:"excluded"`          // never nil
+	Healthy     int              `json:"healthy"`          // instances that may be chosen
+	Degraded    int              `json:"degraded"`         // instances that may be chosen while none is healthy
+	Excluded    []Exclusion      `json:"excluded"`         // never nil
 	Omitted     int              `json:"omitted,omitzero"` // instances that were not looked at or listed any more
 }
 
@@ -97,7 +97,7 @@ func (v View) explain(env auth.Environment, name, endpoint string) Explanation {
 }
 
 // poolOf returns the pool of an environment, or nil.
-func (s *service) poolOf(env auth.Environment) *pool {
+func (s service) poolOf(env auth.Environment) *pool {
 	if at := place(env); at >= 0 {
 		return s.pools[at]
 	}

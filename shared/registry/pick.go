@@ -18,9 +18,8 @@ type Choice struct {
 	Path      string `json:"path"`
 }
 
-func (c *candidate) choice() Choice {
-	e := c.endpoint
-	return Choice{c.entry.ServiceID, e.URL, e.Protocol, e.Port, e.Path}
+func choose(e *entry, at *Endpoint) Choice {
+	return Choice{e.ServiceID, at.URL, at.Protocol, at.Port, at.Path}
 }
 
 // ErrNoEndpoint is wrapped by the error of a choice among none.
@@ -56,7 +55,7 @@ func (v View) Resolve(env auth.Environment, ref, endpoint string) (Choice, error
 		return v.resolveInstance(env, ref, endpoint)
 	}
 	if c := v.pick(env, name, endpoint); c != nil {
-		return c.choice(), nil
+		return c.Choice, nil
 	}
 	return Choice{}, &NoEndpointError{v.explain(env, name, endpoint)}
 }
@@ -70,14 +69,14 @@ func (v View) pick(env auth.Environment, name, endpoint string) *candidate {
 	}
 	p := s.pools[at]
 	t := p.ready(v.snapshot, name, env, v.now)
-	from, ok := find(t.sets, endpoint)
-	if !ok {
+	from := t.find(endpoint)
+	if from == nil {
 		return nil
 	}
-	turn := from.counter.Add(1)
+	turn := from.turn.Add(1)
 	c, passed := from.healthy.at(turn, v.now)
 	if passed > 0 && from.healthy.crowded(passed) {
-		p.table.CompareAndSwap(t, nil)
+		p.epoch.CompareAndSwap(t.epoch, t.epoch+1)
 	}
 	if c == nil {
 		c, _ = from.degraded.at(turn, v.now)
@@ -101,5 +100,5 @@ func (v View) resolveInstance(env auth.Environment, id, endpoint string) (Choice
 		return Choice{}, &NoEndpointError{x}
 	}
 	at, _ := e.endpoint(endpoint)
-	return (&candidate{e, at}).choice(), nil
+	return choose(e, at), nil
 }

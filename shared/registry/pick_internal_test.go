@@ -110,12 +110,11 @@ func TestPickByWeight(t *testing.T) {
 
 func TestPickIsSmooth(t *testing.T) {
 	t.Parallel()
-	var candidates []candidate
+	var entries []*entry
 	for i, w := range []int{500, 250, 250} {
-		r := one("backend", i, weight(w))
-		candidates = append(candidates, candidate{entry: &entry{Record: r}, endpoint: &r.Endpoints[0]})
+		entries = append(entries, &entry{Record: one("backend", i, weight(w))})
 	}
-	ring := newRing(candidates)
+	ring := newRing(entries, "api")
 	if len(ring.turns) != 4 {
 		t.Fatalf("the round has %d turns, want 4", len(ring.turns))
 	}
@@ -124,10 +123,10 @@ func TestPickIsSmooth(t *testing.T) {
 		b, _ := ring.at(n+1, 0)
 		c, _ := ring.at(n+2, 0)
 		if a == b && b == c {
-			t.Errorf("%s has three turns in a row", a.entry.ServiceID)
+			t.Errorf("%s has three turns in a row", a.ServiceID)
 		}
 	}
-	same := newRing(candidates[1:])
+	same := newRing(entries[1:], "api")
 	if same.turns != nil {
 		t.Error("equal weights need no table of turns")
 	}
@@ -135,18 +134,17 @@ func TestPickIsSmooth(t *testing.T) {
 
 func TestLongRoundsAreBounded(t *testing.T) {
 	t.Parallel()
-	var candidates []candidate
+	var entries []*entry
 	for i := range 2000 {
-		r := one("backend", i, weight(1+i%1000))
-		candidates = append(candidates, candidate{entry: &entry{Record: r}, endpoint: &r.Endpoints[0]})
+		entries = append(entries, &entry{Record: one("backend", i, weight(1+i%1000))})
 	}
-	ring := newRing(candidates)
+	ring := newRing(entries, "api")
 	turns := make(map[uint32]int)
 	for _, i := range ring.turns {
 		turns[i]++
 	}
-	if len(ring.turns) > 2*slotsPerCandidate*len(candidates) || len(turns) != len(candidates) {
-		t.Errorf("%d turns for %d of %d candidates", len(ring.turns), len(turns), len(candidates))
+	if len(ring.turns) > 2*slotsPerCandidate*len(entries) || len(turns) != len(entries) {
+		t.Errorf("%d turns for %d of %d candidates", len(ring.turns), len(turns), len(entries))
 	}
 	if heavy, light := turns[999], turns[0]; heavy < 12*light {
 		t.Errorf("a weight of 1000 has %d turns, a weight of 1 has %d", heavy, light)
@@ -205,7 +203,7 @@ func TestManyEndedLeasesAreSweptFromTheTable(t *testing.T) {
 		t.Errorf("picks (-want +got):\n%s", diff)
 	}
 	s, _ := late.snapshot.services.get("isectech-backend")
-	if set, _ := find(s.pools[0].table.Load().sets, "api"); len(set.healthy.candidates) != 1 {
+	if set := s.pools[0].ready(late.snapshot, "isectech-backend", auth.Production, late.now).find("api"); len(set.healthy.candidates) != 1 {
 		t.Errorf("%d candidates left in the table", len(set.healthy.candidates))
 	}
 }

@@ -1,8 +1,8 @@
 package registry
 
 import (
-	"cmp"
 	"hash/maphash"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -13,56 +13,27 @@ import (
 // pool is the instances of one service in one environment, ready to be picked from. Its table is built
 // at the first pick after a change, so that a change costs the same whatever the service's size.
 type pool struct {
-	count    int // instances, whatever their state
-	counters *counters
-	build    sync.Mutex
-	table    atomic.Pointer[table]
-	epoch    atomic.Uint64 // moves when a lease that had ended is renewed, which no new snapshot tells
+	count  int                   // instances, whatever their state
+	before atomic.Pointer[table] // until table is built, the last one of an earlier snapshot: its rounds go on
+	table  atomic.Pointer[table] // nil until it is built
+	epoch  atomic.Uint64         // moves when a lease that had ended is renewed, which no new snapshot tells
+	build  sync.Mutex
 }
 
-// renew returns the pool for the next snapshot, or nil when it has no instances left. The counters stay,
-// so that a change does not send everyone back to the first instance.
+// renew returns the pool for the next snapshot, or nil when it has no instances left.
 func (p *pool) renew(delta int) *pool {
 	if p == nil {
-		return &pool{count: delta, counters: new(counters)}
+		return &pool{count: delta}
 	}
 	if p.count+delta <= 0 {
 		return nil
 	}
-	return &pool{count: p.count + delta, counters: p.counters}
-}
-
-// counters holds the position of each endpoint's round robin.
-type counters struct {
-	mu sync.Mutex
-	of map[string]*atomic.Uint64
-}
-
-func (c *counters) get(endpoint string) *atomic.Uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n, ok := c.of[endpoint]
-	if !ok {
-		if c.of == nil {
-			c.of = make(map[string]*atomic.Uint64)
-		}
-		n = new(atomic.Uint64)
-		// Processes start anywhere in the round; all at its first instance would be a stampede.
-		n.Store(maphash.String(maphash.MakeSeed(), endpoint) >> 1)
-		c.of[endpoint] = n
+	next := &pool{count: p.count + delta}
+	next.before.Store(p.before.Load())
+	if t := p.table.Load(); t != nil { // read after before, as it is written before that is cleared
+		next.before.Store(t)
 	}
-	return n
-}
-
-// prune forgets the counters of endpoints that are in no table any more.
-func (c *counters) prune(sets []set) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for name := range c.of {
-		if _, ok := find(sets, name); !ok {
-			delete(c.of, name)
-		}
-	}
+	return next
 }
 
 // table is the endpoints of a pool with the instances that each may be reached at.
@@ -74,17 +45,36 @@ type table struct {
 // set is one endpoint of a pool.
 type set struct {
 	name     string
-	counter  *atomic.Uint64
+	turn     atomic.Uint64 // the position of the round robin
 	healthy  ring
 	degraded ring // used where nothing healthy is left
 }
 
-func find(sets []set, endpoint string) (*set, bool) {
-	i, ok := slices.BinarySearchFunc(sets, endpoint, func(s set, name string) int { return cmp.Compare(s.name, name) })
-	if !ok {
-		return nil, false
+func (t *table) find(endpoint string) *set {
+	low, high := 0, len(t.sets)
+	for low < high {
+		switch middle := (low + high) / 2; {
+		case t.sets[middle].name == endpoint:
+			return &t.sets[middle]
+		case t.sets[middle].name < endpoint:
+			low = middle + 1
+		default:
+			high = middle
+		}
 	}
-	return &sets[i], true
+	return nil
+}
+
+// firstTurn returns where the round of an endpoint begins: where it was, so that a change does not send
+// everyone back to the first instance; or anywhere, since processes that start together and all begin
+// with the first would be a stampede.
+func firstTurn(before *table, endpoint string) uint64 {
+	if before != nil {
+		if s := before.find(endpoint); s != nil {
+			return s.turn.Load()
+		}
+	}
+	return maphash.String(maphash.MakeSeed(), endpoint) >> 1
 }
 
 // ready returns the pool's table, building it from the snapshot that the pool belongs to where a change
@@ -96,11 +86,14 @@ func (p *pool) ready(s *Snapshot, name string, env auth.Environment, now int64) 
 	}
 	p.build.Lock()
 	defer p.build.Unlock()
-	t := &table{epoch: p.epoch.Load()}
-	if built := p.table.Load(); built != nil && built.epoch == t.epoch {
-		return built
+	t, before := &table{epoch: p.epoch.Load()}, p.before.Load()
+	if built := p.table.Load(); built != nil {
+		if built.epoch == t.epoch {
+			return built
+		}
+		before = built
 	}
-	type members struct{ healthy, degraded []candidate }
+	type members struct{ healthy, degraded []*entry }
 	byEndpoint := make(map[string]*members)
 	for id := range s.postings.ids(byName, name, "") {
 		e, _ := s.entries.get(id)
@@ -113,18 +106,20 @@ func (p *pool) ready(s *Snapshot, name string, env auth.Environment, now int64) 
 				m = new(members)
 				byEndpoint[e.Endpoints[i].Name] = m
 			}
-			if c := (candidate{entry: e, endpoint: &e.Endpoints[i]}); e.Status == Healthy {
-				m.healthy = append(m.healthy, c)
+			if e.Status == Healthy {
+				m.healthy = append(m.healthy, e)
 			} else {
-				m.degraded = append(m.degraded, c)
+				m.degraded = append(m.degraded, e)
 			}
 		}
 	}
-	for endpoint, m := range byEndpoint {
-		t.sets = append(t.sets, set{endpoint, p.counters.get(endpoint), newRing(m.healthy), newRing(m.degraded)})
+	t.sets = make([]set, len(byEndpoint))
+	for i, endpoint := range slices.Sorted(maps.Keys(byEndpoint)) {
+		m, s := byEndpoint[endpoint], &t.sets[i]
+		s.name, s.healthy, s.degraded = endpoint, newRing(m.healthy, endpoint), newRing(m.degraded, endpoint)
+		s.turn.Store(firstTurn(before, endpoint))
 	}
-	slices.SortFunc(t.sets, func(a, b set) int { return cmp.Compare(a.name, b.name) })
-	p.counters.prune(t.sets)
 	p.table.Store(t)
+	p.before.Store(nil)
 	return t
 }

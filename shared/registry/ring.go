@@ -5,11 +5,13 @@ import (
 	"slices"
 )
 
-// candidate is an instance at one of its endpoints.
+// candidate is an instance at one of its endpoints. It holds all that a pick reads, lying together.
 type candidate struct {
-	entry    *entry
-	endpoint *Endpoint
+	lease *lease // nil: for ever
+	Choice
 }
+
+func (c *candidate) lapsed(now int64) bool { return c.lease != nil && c.lease.end.Load() <= now }
 
 // ring is the order in which candidates take their turns, worked out beforehand: each as often as its
 // weight says, and its turns spread evenly over the round.
@@ -25,12 +27,15 @@ const (
 	slotsPerCandidate = 8
 )
 
-func newRing(candidates []candidate) ring {
-	r := ring{candidates: candidates}
-	weights, total, same := make([]int, len(candidates)), 0, true
+// newRing arranges instances that have the endpoint.
+func newRing(entries []*entry, endpoint string) ring {
+	r := ring{candidates: make([]candidate, len(entries))}
+	weights, total, same := make([]int, len(entries)), 0, true
 	divisor := 0
-	for i, c := range candidates {
-		weights[i] = c.entry.Weight
+	for i, e := range entries {
+		at, _ := e.endpoint(endpoint)
+		r.candidates[i] = candidate{e.lease, choose(e, at)}
+		weights[i] = e.Weight
 		total += weights[i]
 		divisor = gcd(divisor, weights[i])
 		same = same && weights[i] == weights[0]
@@ -39,7 +44,7 @@ func newRing(candidates []candidate) ring {
 		return r
 	}
 	scale := 1 / float64(divisor)
-	if longest := max(minSlots, slotsPerCandidate*len(candidates)); total/divisor > longest {
+	if longest := max(minSlots, slotsPerCandidate*len(entries)); total/divisor > longest {
 		scale = float64(longest) / float64(total)
 	}
 	// A candidate with n turns takes its k-th at (k+½)/n of the round.
@@ -47,7 +52,7 @@ func newRing(candidates []candidate) ring {
 		at        float64
 		candidate uint32
 	}
-	turns := make([]turn, 0, int(float64(total)*scale)+len(candidates))
+	turns := make([]turn, 0, int(float64(total)*scale)+len(entries))
 	for i, w := range weights {
 		n := max(1, int(float64(w)*scale+0.5))
 		for k := range n {
@@ -81,7 +86,7 @@ func (r *ring) at(n uint64, now int64) (c *candidate, passed int) {
 		} else {
 			c = &r.candidates[r.turns[i]]
 		}
-		if !c.entry.lapsed(now) {
+		if !c.lapsed(now) {
 			return c, passed
 		}
 		if i++; i == length {

@@ -11,8 +11,8 @@ import (
 // Snapshot is the whole registry at one moment, immutable but for the ends of leases, which heartbeats
 // move in place. A change makes a new one that shares all that stayed.
 type Snapshot struct {
-	entries  trie[*entry]   // by id
-	services trie[*service] // by name
+	entries  trie[*entry]  // by id
+	services trie[service] // by name
 	postings postings
 	statuses [statusCount]int
 	index    int64 // commit time, in microseconds, of the newest change contained
@@ -134,15 +134,12 @@ func (s *Snapshot) forget(old, next *entry) {
 
 // touch renews the pool that an instance belongs to, whose number of instances changes by delta.
 func (s *Snapshot) touch(e *entry, delta int) {
-	var next service
-	if old, ok := s.services.get(e.ServiceName); ok {
-		next = *old
-	}
+	next, _ := s.services.get(e.ServiceName)
 	at := place(e.Environment)
 	next.pools[at] = next.pools[at].renew(delta)
 	for _, p := range next.pools {
 		if p != nil {
-			s.services = s.services.with(e.ServiceName, &next)
+			s.services = s.services.with(e.ServiceName, next)
 			return
 		}
 	}
