@@ -78,9 +78,13 @@ func (v *verifier) damage(err error) {
 	if errors.As(err, &corrupt) && corrupt.Ref != (Ref{}) {
 		if corrupt.Ref.Collection == Journal {
 			f.Entry = corrupt.Ref.ID
-			v.damaged[f.Entry] = true
+			if _, known := v.damaged[f.Entry]; !known {
+				v.damaged[f.Entry] = false
+			}
 		} else {
 			f.Object = corrupt.Ref.String()
+			last := v.last[f.Object] // the entry that the document no longer agrees with
+			f.Sequence, f.Entry = last.Sequence, last.ID
 			if v.seen != nil {
 				v.seen[f.Object] = true // it is not missing as well
 			}
@@ -99,6 +103,9 @@ func problem(err error) string {
 }
 
 func (v *verifier) finish() Report {
+	v.report.Faults = slices.DeleteFunc(v.report.Faults, func(f Fault) bool {
+		return f.Object == "" && v.damaged[f.Entry] // said again, with its place
+	})
 	v.cut()
 	v.report.Objects = len(v.last)
 	if v.report.Faults == nil {

@@ -60,7 +60,7 @@ type verifier struct {
 	report  Report
 	last    map[string]Entry // of each object
 	seen    map[string]bool  // objects whose document was read
-	damaged map[string]bool  // ids of journal documents that could not be read
+	damaged map[string]bool  // journal documents that could not be read, by id: whether a fault places it
 	forged  map[string]int64 // sequence of each object's last entry whose hash is not its own
 }
 
@@ -161,10 +161,20 @@ func (v *verifier) gap(e, prev Entry) {
 		Expected: strconv.FormatInt(prev.Sequence+1, 10), Got: strconv.FormatInt(e.Sequence, 10)}
 	if e.Sequence <= prev.Sequence {
 		f.Sequence, f.Problem = e.Sequence, "entry is there twice"
-	} else if id := EntryID(e.Object, prev.Sequence+1); v.damaged[id] {
+	} else if id, ok := v.damagedEntry(e.Object, prev.Sequence+1); ok {
 		f.Entry, f.Problem = id, "entry is damaged"
 	}
 	v.fault(f)
+}
+
+// damagedEntry reports whether the entry of an object and sequence is one that could not be read. It then
+// has its place, and finish need not report it without one.
+func (v *verifier) damagedEntry(object string, sequence int64) (id string, ok bool) {
+	id = EntryID(object, sequence)
+	if _, ok = v.damaged[id]; ok {
+		v.damaged[id] = true
+	}
+	return id, ok
 }
 
 // documents judges a collection's documents by the last entry of each.
@@ -228,6 +238,7 @@ func (v *verifier) compare(d Document, e Entry) {
 	switch {
 	case e.Sequence != 0 && e.Sequence == v.forged[e.Object]:
 		// The entry says nothing about the document.
+	case d.Generation == e.Sequence+1 && v.endsDamaged(d):
 	case e.Sequence == 0:
 		wrong("document has no entry", "an entry", "none")
 	case d.Generation != e.Sequence:
@@ -239,6 +250,15 @@ func (v *verifier) compare(d Document, e Entry) {
 	case d.UpdatedBy != e.Actor:
 		wrong("author is not the last entry's actor", e.Actor, d.UpdatedBy)
 	}
+}
+
+// endsDamaged reports, and says, whether the entry of the document's last write could not be read.
+func (v *verifier) endsDamaged(d Document) bool {
+	id, ok := v.damagedEntry(d.Ref.String(), d.Generation)
+	if ok {
+		v.fault(Fault{Object: d.Ref.String(), Sequence: d.Generation, Entry: id, Problem: "entry is damaged"})
+	}
+	return ok
 }
 
 // absent judges the objects that have entries but no document.

@@ -261,9 +261,10 @@ func TestVerifyNamesDamage(t *testing.T) {
 		want []string
 	}{
 		"entry": {store.EntryID("services/a", 2), []string{
-			"entry " + store.EntryID("services/a", 2) + " unreadable",
 			"services/a sequence 2 entry " + store.EntryID("services/a", 2) + ` entry is damaged: expected "2", got "3"`}},
-		"document": {"a", []string{"services/a unreadable"}},
+		"last entry": {store.EntryID("services/a", 3), []string{
+			"services/a sequence 3 entry " + store.EntryID("services/a", 3) + " entry is damaged"}},
+		"document": {"a", []string{"services/a sequence 3 entry " + store.EntryID("services/a", 3) + " unreadable"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -181,10 +182,18 @@ func (db *DB) openBolt(path string, readOnly bool) (bolt *bbolt.DB, file *os.Fil
 	case errors.Is(err, store.ErrCorrupt):
 		// A failed assertion has left the handle, and with it the lock, behind.
 		err = errors.Join(err, file.Close())
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
+	case !isSystem(err):
+		// What is not the system's error is bbolt's about the content.
 		err = &store.CorruptError{Err: err}
 	}
 	return nil, nil, err
+}
+
+// isSystem reports whether an error comes from the file system.
+func isSystem(err error) bool {
+	var path *fs.PathError
+	var number syscall.Errno
+	return errors.As(err, &path) || errors.As(err, &number)
 }
 
 // compact copies what is live into a new file and puts it in the place of the old one, if that is worth
