@@ -30,10 +30,11 @@ type Entry struct {
 	Op       string    `json:"op"`       // create, update or delete
 	Actor    string    `json:"actor"`
 	Cause    string    `json:"cause"`
-	Commit   string    `json:"commit"`           // the same in all entries of one commit, and in no other's
-	At       time.Time `json:"at"`               // the clock of whoever committed; whole microseconds
-	Expiry   time.Time `json:"expiry,omitzero"`  // ExpiresAt of the object from this write on
-	Before   string    `json:"before,omitempty"` // Digest of the object before and after; "" when absent
+	Commit   string    `json:"commit"`            // the same in all entries of one commit, and in no other's
+	At       time.Time `json:"at"`                // the clock of whoever committed; whole microseconds
+	Occurred time.Time `json:"occurred,omitzero"` // Batch.OccurredAt, where it was given
+	Expiry   time.Time `json:"expiry,omitzero"`   // ExpiresAt of the object from this write on
+	Before   string    `json:"before,omitempty"`  // Digest of the object before and after; "" when absent
 	After    string    `json:"after,omitempty"`
 	Prev     string    `json:"prev,omitempty"` // Hash of the object's previous entry; "" for the first
 	Hash     string    `json:"hash"`           // SHA-256 over everything above, hexadecimal
@@ -69,10 +70,18 @@ func Digest(d Document) string {
 	return hashFields("isectech-content-1", micros(d.ExpiresAt), string(d.Data))
 }
 
+// OccurredAt returns when what the entry tells of was asked for.
+func (e Entry) OccurredAt() time.Time {
+	if e.Occurred.IsZero() {
+		return e.At
+	}
+	return e.Occurred
+}
+
 // digest computes what Hash has to be.
 func (e Entry) digest() string {
 	return hashFields("isectech-journal-entry-1", e.ID, e.Object, strconv.FormatInt(e.Sequence, 10), e.Op,
-		e.Actor, e.Cause, e.Commit, micros(e.At), micros(e.Expiry), e.Before, e.After, e.Prev)
+		e.Actor, e.Cause, e.Commit, micros(e.At), micros(e.Occurred), micros(e.Expiry), e.Before, e.After, e.Prev)
 }
 
 // hashFields hashes a list of strings, each preceded by its length, so that no two lists share a hash.

@@ -30,10 +30,10 @@ func TestJournalFormat(t *testing.T) {
 		"id":     {store.EntryID("services/a", 12), "e-00cc0f8dba5df33e8e50594ce2459922d99671be788ea4e5c8894d6f3f55e02b"},
 		"once":   {store.OnceRef("key").String(), "journal/o-2859448fc4617f85a245d4474f030d667e38bcbe5d8296d831b29c643e2a3d07"},
 		"digest": {store.Digest(d), "9f4045d9838b777c76cb2ccea318c8a78c8da2b68892925dca95752b8624bd6e"},
-		"head":   {out.Documents[0].Head, "23b4a22f79fbecab0a647acdf035a722780aaaa3bc871bf00f4f3893d8da819d"},
+		"head":   {out.Documents[0].Head, "35bc04b932d92ed9b801e6c217c2673292c2283b2d6b650555a27eb7d7d9dff1"},
 		"entry": {string(out.Journal[0].Data), `{"actor":"actor","after":"f5c629d370688ab2e7a2ed4cab11d05233e6f1687f70b6a92338c211c6bbed65",` +
 			`"at":"2005-09-05T05:58:26.842623Z","cause":"cause","commit":"commit","expiry":"2005-09-05T05:58:26.842624Z",` +
-			`"hash":"23b4a22f79fbecab0a647acdf035a722780aaaa3bc871bf00f4f3893d8da819d",` +
+			`"hash":"35bc04b932d92ed9b801e6c217c2673292c2283b2d6b650555a27eb7d7d9dff1",` +
 			`"id":"e-f51fd4036599293b418bbf398ec249d3ee2cf94d8a05ac980ec8f14d68041b7b",` +
 			`"key":"services/a/0000000000000000001","object":"services/a","op":"create","sequence":1}`},
 	} {

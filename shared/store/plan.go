@@ -121,6 +121,7 @@ func (p Prepared) entry(cur, next Document, live bool, now time.Time, commit str
 		Cause:    p.batch.Cause,
 		Commit:   commit,
 		At:       now,
+		Occurred: occurred(p.batch.OccurredAt),
 		Expiry:   next.ExpiresAt,
 		Prev:     cur.Head,
 	}
@@ -137,6 +138,13 @@ func (p Prepared) entry(cur, next Document, live bool, now time.Time, commit str
 		e.After = Digest(next)
 	}
 	return e
+}
+
+func occurred(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.UTC().Truncate(time.Microsecond)
 }
 
 func (p Prepared) marker(now time.Time, commit string) (Document, error) {

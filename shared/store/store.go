@@ -161,6 +161,10 @@ type Batch struct {
 	Writes []Write // 1–100, together at most 8 MiB, no document twice, none in Journal
 	Actor  string  // who; required, at most 512 bytes
 	Cause  string  // why: a request id, or a CloudEvent's source and id; required, at most 2 KiB
+	// OccurredAt is when what the batch performs was asked for, where that is not now: the time of an event
+	// that came by a queue. The journal keeps it, so that what was asked for earlier and comes later can be
+	// told. Zero: now.
+	OccurredAt time.Time
 	// Once, when set, makes the batch happen at most once for ever: a second Commit with the same key
 	// returns ErrDuplicate and changes nothing, whatever its writes and before any precondition is
 	// judged. At least one write must be journaled. Its form is the caller's, at most 4 KiB;

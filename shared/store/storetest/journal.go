@@ -202,3 +202,28 @@ func testVerifyWhileWriting(t *testing.T, f *fixture) {
 	}
 	f.verify(t)
 }
+
+// testOccurredAt wants the journal to keep when a late batch was asked for.
+func testOccurredAt(t *testing.T, f *fixture) {
+	asked := Start.Add(-time.Hour)
+	doc := ref(store.Services, "a")
+	for _, at := range []time.Time{asked, {}} {
+		_, err := f.Commit(t.Context(), store.Batch{
+			Writes: []store.Write{{Ref: doc, Data: object{"n": 1}}}, Actor: "isectech-admin", Cause: "event", OccurredAt: at,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := store.Entries(t.Context(), f, doc.String(), 0, 10)
+	if err != nil || len(got) != 2 {
+		t.Fatalf("%d entries, %v", len(got), err)
+	}
+	if !got[0].OccurredAt().Equal(asked) || !got[1].OccurredAt().Equal(Start) {
+		t.Errorf("occurred at %s and %s; want %s and %s", got[0].OccurredAt(), got[1].OccurredAt(), asked, Start)
+	}
+	report, err := store.Verify(t.Context(), f, f.clock.Now())
+	if err != nil || !report.Clean() {
+		t.Errorf("journal: %v %v", report.Faults, err)
+	}
+}

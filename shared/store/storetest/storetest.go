@@ -76,6 +76,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 		{"LargeDocument", testLargeDocument},
 		{"Once", testOnce},
 		{"OnceRace", testOnceRace},
+		{"OccurredAt", testOccurredAt},
 		{"OnceWithoutEffect", testOnceWithoutEffect},
 		{"QueryFilters", testQueryFilters},
 		{"QueryOrder", testQueryOrder},
