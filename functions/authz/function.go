@@ -4,8 +4,10 @@ import (
 	"context"
 	"net/http"
 
-	// The buildpack starts the functions that the framework's server finds registered.
+	// The buildpack wants the server vendored, and starts registered functions only where it reads in the
+	// root package that functions is imported; otherwise it looks for an exported one.
 	_ "github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
+	_ "github.com/GoogleCloudPlatform/functions-framework-go/functions"
 
 	"github.com/isectech/service-networking/shared/platform/boot"
 	"github.com/isectech/service-networking/shared/platform/config"
