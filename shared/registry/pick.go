@@ -68,7 +68,10 @@ func (v View) pick(env auth.Environment, name, endpoint string) *candidate {
 		return nil
 	}
 	p := s.pools[at]
-	t := p.ready(v.snapshot, name, env, v.now)
+	t := p.ready()
+	if t == nil {
+		t = p.rebuild(v.snapshot, name, env, v.now)
+	}
 	from := t.find(endpoint)
 	if from == nil {
 		return nil

@@ -203,7 +203,7 @@ func TestManyEndedLeasesAreSweptFromTheTable(t *testing.T) {
 		t.Errorf("picks (-want +got):\n%s", diff)
 	}
 	s, _ := late.snapshot.services.get("isectech-backend")
-	if set := s.pools[0].ready(late.snapshot, "isectech-backend", auth.Production, late.now).find("api"); len(set.healthy.candidates) != 1 {
+	if set := s.pools[0].rebuild(late.snapshot, "isectech-backend", auth.Production, late.now).find("api"); len(set.healthy.candidates) != 1 {
 		t.Errorf("%d candidates left in the table", len(set.healthy.candidates))
 	}
 }

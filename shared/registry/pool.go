@@ -50,6 +50,20 @@ type set struct {
 	degraded ring // used where nothing healthy is left
 }
 
+// newTable returns a table of so many sets. The only one, which is what most services have, lies beside
+// its table.
+func newTable(epoch uint64, sets int) *table {
+	if sets != 1 {
+		return &table{epoch, make([]set, sets)}
+	}
+	together := &struct {
+		table
+		only [1]set
+	}{}
+	together.table = table{epoch, together.only[:]}
+	return &together.table
+}
+
 func (t *table) find(endpoint string) *set {
 	low, high := 0, len(t.sets)
 	for low < high {
@@ -77,18 +91,22 @@ func firstTurn(before *table, endpoint string) uint64 {
 	return maphash.String(maphash.MakeSeed(), endpoint) >> 1
 }
 
-// ready returns the pool's table, building it from the snapshot that the pool belongs to where a change
-// has made that necessary. Instances whose lease has ended are left out; those whose lease ends later
-// are passed over by the pick.
-func (p *pool) ready(s *Snapshot, name string, env auth.Environment, now int64) *table {
+// ready returns the table, or nil where it must be built first.
+func (p *pool) ready() *table {
 	if t := p.table.Load(); t != nil && t.epoch == p.epoch.Load() {
 		return t
 	}
+	return nil
+}
+
+// rebuild builds the table from the snapshot that the pool belongs to. Instances whose lease has ended
+// are left out; those whose lease ends later are passed over by the pick.
+func (p *pool) rebuild(s *Snapshot, name string, env auth.Environment, now int64) *table {
 	p.build.Lock()
 	defer p.build.Unlock()
-	t, before := &table{epoch: p.epoch.Load()}, p.before.Load()
+	epoch, before := p.epoch.Load(), p.before.Load()
 	if built := p.table.Load(); built != nil {
-		if built.epoch == t.epoch {
+		if built.epoch == epoch {
 			return built
 		}
 		before = built
@@ -113,7 +131,7 @@ func (p *pool) ready(s *Snapshot, name string, env auth.Environment, now int64) 
 			}
 		}
 	}
-	t.sets = make([]set, len(byEndpoint))
+	t := newTable(epoch, len(byEndpoint))
 	for i, endpoint := range slices.Sorted(maps.Keys(byEndpoint)) {
 		m, s := byEndpoint[endpoint], &t.sets[i]
 		s.name, s.healthy, s.degraded = endpoint, newRing(m.healthy, endpoint), newRing(m.degraded, endpoint)
