@@ -4,8 +4,7 @@ import (
 	"context"
 	"net/http"
 
-	// The buildpack wants the server vendored, and starts registered functions only where it reads in the
-	// root package that functions is imported; otherwise it looks for an exported one.
+	// The buildpack wants to read both here: the server, and that functions register themselves.
 	_ "github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
 	_ "github.com/GoogleCloudPlatform/functions-framework-go/functions"
 
