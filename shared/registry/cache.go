@@ -19,6 +19,7 @@ type cache struct {
 	store   store.Store
 	onError func(error)
 	current atomic.Pointer[Snapshot]
+	changed notice
 
 	mu         sync.Mutex // held by the one who changes what follows
 	leases     map[string]*lease
@@ -52,7 +53,16 @@ func (c *cache) applyOwn(docs []store.Document, now time.Time) {
 			c.apply(&next, doc, now)
 		}
 	}
-	c.current.Store(&next)
+	c.show(&next)
+}
+
+// show makes a snapshot the current one, and wakes those who wait for one with something new in it.
+func (c *cache) show(next *Snapshot) {
+	newer := next.index > c.current.Load().index
+	c.current.Store(next)
+	if newer {
+		c.changed.give()
+	}
 }
 
 // stale reports whether a document is an echo of something of which nothing is known any more, because
@@ -178,7 +188,12 @@ func (c *cache) refresh(ctx context.Context, now time.Time) error {
 			delete(c.tombstones, ref)
 		}
 	}
-	c.filled = true
+	if !c.filled {
+		c.filled = true
+		next := *c.current.Load()
+		next.begin()
+		c.show(&next)
+	}
 	return nil
 }
 
@@ -188,7 +203,7 @@ func (c *cache) applyAll(docs []store.Document, now time.Time) {
 	for _, doc := range docs {
 		c.apply(&next, doc, now)
 	}
-	c.current.Store(&next)
+	c.show(&next)
 }
 
 // changes is what the feed of a collection had to tell.

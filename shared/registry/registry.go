@@ -107,6 +107,40 @@ type Call struct {
 	Cause string // a request id, or the source and id of an event
 	// IfMatch is the generation that the record must have: 0 for any or none, AnyGeneration for any.
 	IfMatch int64
+
+	// Once and OccurredAt are set for a call that came as an event: what it is known by, so that it has its
+	// effect once, and when it was asked for, so that one that comes late does not undo what came after it.
+	Once       string
+	OccurredAt time.Time
+}
+
+// ErrStale means that something asked for later has been done already.
+var ErrStale = errors.New("overtaken by a later call")
+
+// overtaken returns ErrStale for an event that is older than the last one that changed the record.
+func (r *Registry) overtaken(ctx context.Context, call Call, id string) error {
+	if call.OccurredAt.IsZero() {
+		return nil
+	}
+	last, err := store.LastEntry(ctx, r.store, recordRef(id).String())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("journal of instance %s: %w", id, err)
+	}
+	if call.OccurredAt.Before(last.OccurredAt()) {
+		return fmt.Errorf("instance %s: %w", id, ErrStale)
+	}
+	return nil
+}
+
+// at is when a call counts from: an event's sign of life is as old as the event.
+func (c Call) at(now time.Time) time.Time {
+	if c.OccurredAt.IsZero() || c.OccurredAt.After(now) {
+		return now
+	}
+	return c.OccurredAt
 }
 
 // AnyGeneration as Call.IfMatch demands that there be a record.
@@ -148,6 +182,9 @@ func (r *Registry) change(ctx context.Context, call Call, id string, decide func
 		return Instance{}, fmt.Errorf("instance %s: %w", quote(id), store.ErrNotFound)
 	}
 	for attempt := 1; ; attempt++ {
+		if err := r.overtaken(ctx, call, id); err != nil {
+			return Instance{}, err
+		}
 		was, err := r.load(ctx, id)
 		if err != nil {
 			return Instance{}, err
@@ -229,7 +266,7 @@ func (r *Registry) Heartbeat(ctx context.Context, call Call, id string) (Instanc
 		if _, err := call.existing(was, id); err != nil {
 			return Record{}, Nothing, err
 		}
-		next, effect := Heartbeat(*was.record, r.now())
+		next, effect := Heartbeat(*was.record, call.at(r.now()))
 		return next, effect, nil
 	})
 }
@@ -262,6 +299,9 @@ func (r *Registry) Unregister(ctx context.Context, call Call, id string) error {
 		return fmt.Errorf("instance %s: %w", quote(id), store.ErrNotFound)
 	}
 	for attempt := 1; ; attempt++ {
+		if err := r.overtaken(ctx, call, id); err != nil {
+			return err
+		}
 		was, err := r.load(ctx, id)
 		if err != nil {
 			return err

@@ -15,7 +15,9 @@ type Snapshot struct {
 	services trie[service] // by name
 	postings postings
 	statuses [statusCount]int
-	index    int64 // commit time, in microseconds, of the newest change contained
+	index    int64       // commit time, in microseconds, of the newest change contained
+	gone     []departure // the latest, oldest first
+	horizon  int64       // departures before this are not known
 }
 
 // entry is one instance of a snapshot.
@@ -114,6 +116,7 @@ func (s *Snapshot) drop(id string, at int64) {
 	s.touch(old, -1)
 	s.forget(old, nil)
 	s.entries = s.entries.without(id)
+	s.depart(old, at)
 }
 
 // forget removes what the indexes hold of an instance, but for what its successor keeps.

@@ -123,7 +123,11 @@ func (r *Registry) save(ctx context.Context, call Call, was stored, next Record,
 
 // commit commits and applies what was committed to the snapshot.
 func (r *Registry) commit(ctx context.Context, call Call, writes []store.Write) ([]store.Document, error) {
-	docs, err := r.store.Commit(ctx, store.Batch{Writes: writes, Actor: call.By.Subject.String(), Cause: call.Cause})
+	batch := store.Batch{Writes: writes, Actor: call.By.Subject.String(), Cause: call.Cause, OccurredAt: call.OccurredAt}
+	if writes[0].Ref.Collection == store.Services { // a lease alone may be renewed again
+		batch.Once = call.Once
+	}
+	docs, err := r.store.Commit(ctx, batch)
 	if err != nil {
 		return nil, fmt.Errorf("writing instance %s: %w", writes[0].Ref.ID, err)
 	}
