@@ -185,15 +185,15 @@ func BenchmarkFill(b *testing.B) {
 		docs = append(docs, documents(b, one(fmt.Sprintf("svc%d", i/3), i), 1)...)
 	}
 	var before, after runtime.MemStats
-	var c *cache
+	var last struct{ cache *cache }
 	for range b.N {
 		b.StopTimer()
-		c = nil
+		last.cache = nil
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		b.StartTimer()
-		c = newCache(docs, func(err error) { b.Error(err) })
-		if err := c.refresh(b.Context(), noon); err != nil {
+		last.cache = newCache(docs, func(err error) { b.Error(err) })
+		if err := last.cache.refresh(b.Context(), noon); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -202,5 +202,5 @@ func BenchmarkFill(b *testing.B) {
 	runtime.ReadMemStats(&after)
 	b.ReportMetric((float64(after.HeapAlloc)-float64(before.HeapAlloc))/n, "B/instance")
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/instance")
-	runtime.KeepAlive(c)
+	runtime.KeepAlive(last)
 }

@@ -96,20 +96,20 @@ func walk(n *treapNode, from posting, yield func(string) bool) bool {
 	return yield(n.id) && walk(n.right, from, yield)
 }
 
-func insert(n, new *treapNode) *treapNode {
+func insert(n, leaf *treapNode) *treapNode {
 	if n == nil {
-		return new
+		return leaf
 	}
-	if new.priority > n.priority {
-		placed := *new
-		placed.left, placed.right = split(n, new.posting)
+	if leaf.priority > n.priority {
+		placed := *leaf
+		placed.left, placed.right = split(n, leaf.posting)
 		return &placed
 	}
 	c := *n
-	if new.compare(n.posting) < 0 {
-		c.left = insert(n.left, new)
+	if leaf.compare(n.posting) < 0 {
+		c.left = insert(n.left, leaf)
 	} else {
-		c.right = insert(n.right, new)
+		c.right = insert(n.right, leaf)
 	}
 	return &c
 }

@@ -56,7 +56,7 @@ func newRing(entries []*entry, endpoint string) ring {
 	for i, w := range weights {
 		n := max(1, int(float64(w)*scale+0.5))
 		for k := range n {
-			turns = append(turns, turn{(float64(k) + 0.5) / float64(n), uint32(i)}) //nolint:gosec // G115: an index of a slice in memory fits
+			turns = append(turns, turn{(float64(k) + 0.5) / float64(n), uint32(i)})
 		}
 	}
 	slices.SortFunc(turns, func(a, b turn) int {

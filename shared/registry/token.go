@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -32,7 +33,7 @@ func (f Filter) cursor() (string, error) {
 	}
 	data, err := base64.RawURLEncoding.Strict().DecodeString(f.PageToken)
 	if err != nil || len(data) <= 1+tokenDigest || data[0] != tokenVersion ||
-		string(data[1:1+tokenDigest]) != string(f.digest()) || !auth.ValidID(string(data[1+tokenDigest:])) {
+		!bytes.Equal(data[1:1+tokenDigest], f.digest()) || !auth.ValidID(string(data[1+tokenDigest:])) {
 		return "", invalid
 	}
 	return string(data[1+tokenDigest:]), nil

@@ -3,6 +3,7 @@ package registry
 import (
 	"hash/maphash"
 	"iter"
+	"slices"
 )
 
 // trie is an immutable map from strings to values: with and without return a changed copy that shares all
@@ -51,7 +52,7 @@ func (t trie[V]) with(key string, value V) trie[V] {
 	old := *place
 	for i := range old {
 		if old[i].hash == h && old[i].key == key {
-			changed := append(bucket[V](nil), old...)
+			changed := slices.Clone(old)
 			changed[i].value = value
 			*place = changed
 			return next

@@ -123,7 +123,8 @@ func (u *URL) setAuthority(authority string, fallback uint16) error {
 	if strings.Contains(authority, "@") {
 		return refuse(Userinfo, "a URL carries no user name or password")
 	}
-	host, port, hasPort := authority, "", false
+	var host, port string
+	var hasPort bool
 	if rest, ok := strings.CutPrefix(authority, "["); ok {
 		var closed bool
 		if host, port, closed = strings.Cut(rest, "]"); !closed {
