@@ -43,6 +43,7 @@ type cli struct {
 	Resolve    ResolveCmd    `cmd:"" help:"Find a service's instances, or one endpoint to call."`
 	Heartbeat  HeartbeatCmd  `cmd:"" help:"Renew an instance's lease."`
 	Unregister UnregisterCmd `cmd:"" help:"Remove an instance."`
+	Watch      WatchCmd      `cmd:"" help:"Print what changes in the registry, as it changes."`
 	Journal    JournalCmd    `cmd:"" help:"The journal of every change."`
 	Check      CheckCmd      `cmd:"" help:"Judge tokens, ids and documents without a platform."`
 	Sign       SignCmd       `cmd:"" help:"Sign a raw HTTP/1.1 request from standard input."`

@@ -89,6 +89,7 @@ func (s *Service) Handler() http.Handler {
 	mux.Handle("GET "+services, s.list)
 	mux.Handle("GET "+services+"/{ref}", s.get)
 	mux.Handle("GET "+services+"/{ref}/endpoints/{endpoint}", s.resolve)
+	mux.Handle("GET /internal/registry/watch", s.watch)
 	mux.Handle("GET /internal/registry/health", s.health)
 	return httpx.Wrap(mux, httpx.Options{
 		Now: s.deps.Now, Logger: s.deps.Logger, Errors: errorTable(), Timeout: s.cfg.RequestTimeout.Duration(), Metrics: s.metrics,
@@ -112,6 +113,7 @@ func errorTable() httpx.Table {
 			conflict, _ := errors.AsType[*store.ConflictError](err)
 			return httpx.Conflict(conflict.Generation, "the record has been written by someone else").Because(err)
 		}},
+		httpx.Mapping{Is: registry.ErrTooOld, As: httpx.Gone("the index is too old: read everything anew and watch from there")},
 		httpx.Mapping{Is: store.ErrNotFound, As: httpx.NotFound("there is no such instance")},
 	)
 }
