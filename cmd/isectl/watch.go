@@ -38,7 +38,7 @@ func (w *WatchCmd) Run(ctx context.Context, a *app) error {
 		// A token for each request: the watch may outlast any one of them.
 		token, err := w.bearer(ctx, a, c, w.Environment)
 		if err != nil {
-			return interrupted(ctx, err)
+			return w.end(ctx, err)
 		}
 		next, changed, err := w.ask(ctx, a, c, token, index)
 		var refused *client.Error
@@ -46,7 +46,7 @@ func (w *WatchCmd) Run(ctx context.Context, a *app) error {
 			next, err = 0, nil // too much was missed: everything anew
 		}
 		if err != nil {
-			return interrupted(ctx, err)
+			return w.end(ctx, err)
 		}
 		if index = next; changed && w.Once {
 			return nil
@@ -54,10 +54,10 @@ func (w *WatchCmd) Run(ctx context.Context, a *app) error {
 	}
 }
 
-// interrupted makes the end of a watch by its user no failure.
-func interrupted(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+// end is how a watch ends: its user's interruption is no failure.
+func (*WatchCmd) end(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		err = nil
 	}
 	return err
 }

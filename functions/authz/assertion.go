@@ -2,8 +2,9 @@ package authz
 
 import (
 	"context"
-	"github.com/go-json-experiment/json"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/token"

@@ -33,7 +33,6 @@ func build(ctx context.Context, env boot.Env) (http.Handler, error) {
 		return nil, err
 	}
 	env.OnShutdown("secret manager", func(context.Context) error { return vault.Close() })
-	return New(cfg, Deps{
-		Store: documents, Secrets: vault, Now: env.Now, Logger: env.Logger, Metrics: telemetry.NewMetrics(),
-	}).Handler(), nil
+	deps := Deps{Store: documents, Secrets: vault, Now: env.Now, Logger: env.Logger, Metrics: telemetry.NewMetrics()}
+	return New(cfg, deps).Handler(), nil
 }

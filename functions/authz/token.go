@@ -21,7 +21,7 @@ import (
 // The grants there are.
 const (
 	grantClientCredentials = "client_credentials"
-	grantJWTBearer         = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+	grantJWTBearer         = "urn:ietf:params:oauth:grant-type:jwt-bearer" //nolint:gosec // a name from RFC 7523, not a secret
 )
 
 // grant is a caller that proved itself at the token endpoint, and what it asks for.
