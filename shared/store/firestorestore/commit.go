@@ -109,6 +109,8 @@ type commit struct {
 	// is lost, and the last one, since the client repeats a call by itself when its answer is lost.
 	unsure []store.Outcome
 	last   *store.Outcome
+
+	refused error // the last attempt failed for good, unless it was applied
 }
 
 // attempt reads, decides and writes once. An error that another attempt may mend is marked by errAgain.
@@ -134,6 +136,9 @@ func (c *commit) attempt(ctx context.Context) ([]store.Document, error) {
 			return docs, err
 		}
 	}
+	if c.refused != nil {
+		return nil, c.refused
+	}
 	if isOnce && snaps[writes].Exists() {
 		return nil, fmt.Errorf("%s: %w", once, store.ErrDuplicate)
 	}
@@ -155,10 +160,13 @@ func (c *commit) attempt(ctx context.Context) ([]store.Document, error) {
 		return stamped(out.Documents, at), nil
 	}
 	c.last = &out
-	if lost(err) {
+	switch {
+	case contention(err):
+	case lost(err):
 		c.unsure = append(c.unsure, out)
-	} else if !contention(err) {
-		return nil, err
+	default:
+		// Also this may be the answer to a repetition of what was applied: one look decides.
+		c.refused = err
 	}
 	return nil, fmt.Errorf("%w: %w", errAgain, err)
 }

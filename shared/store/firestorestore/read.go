@@ -21,6 +21,8 @@ const (
 	overlap = 20 * time.Second
 	// slack is how far the server's two clocks may disagree about which of both times comes first.
 	slack = time.Second
+	// readTimeout bounds a read, and each step of a feed: the client by itself tries again for minutes.
+	readTimeout = 10 * time.Second
 )
 
 // Get returns a live document.
@@ -68,6 +70,8 @@ func (s *Store) snapshots(ctx context.Context, refs []store.Ref) ([]*firestore.D
 	if len(refs) == 0 {
 		return nil, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	asked := make([]*firestore.DocumentRef, len(refs))
 	for i, ref := range refs {
 		asked[i] = s.doc(ref)
@@ -89,6 +93,8 @@ func (s *Store) Query(ctx context.Context, q store.Query) (store.Page, error) {
 }
 
 func (s *Store) query(ctx context.Context, sel *store.Selection) (store.Page, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	base := s.nativeQuery(sel)
 	next := base
 	if place, ok := sel.Resume(); ok {
@@ -182,11 +188,16 @@ func (s *Store) changes(ctx context.Context, collection string, since store.Posi
 	if since > 0 {
 		q = q.Where(fieldUpdatedAt, ">", time.UnixMicro(int64(since)).Add(-overlap))
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	it := q.Documents(ctx)
 	defer it.Stop()
 	var held byCommit
 	for {
+		// The consumer may take its time, the server may not.
+		stuck := time.AfterFunc(readTimeout, cancel)
 		snap, err := it.Next()
+		stuck.Stop()
 		if errors.Is(err, iterator.Done) {
 			break
 		}

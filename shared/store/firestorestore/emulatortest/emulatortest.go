@@ -66,41 +66,45 @@ func Addr(t testing.TB) string {
 	return shared.addr
 }
 
-// Client returns a client of a project that no other test has. Both go when the test ends.
-func Client(t testing.TB) *firestore.Client {
+// Client returns a client of a project that no other test has. Both go when the test ends. Dial options
+// may put interceptors between client and emulator.
+func Client(t testing.TB, dial ...grpc.DialOption) *firestore.Client {
 	t.Helper()
-	client, project := client(t)
-	addr := shared.addr
+	addr := Addr(t)
+	project := Project()
 	t.Cleanup(func() {
-		if err := client.Close(); err != nil {
-			t.Errorf("emulatortest: close: %v", err)
-		}
 		if err := reset(addr, project); err != nil {
 			t.Errorf("emulatortest: reset: %v", err)
 		}
 	})
-	return client
+	return ClientOf(t, project, dial...)
 }
 
-func client(t testing.TB) (*firestore.Client, string) {
+// Project returns the id of a project that no other test has. Upper-case letters in one make the emulator
+// fail in obscure ways.
+func Project() string { return "test-" + strings.ToLower(rand.Text())[:16] }
+
+// ClientOf returns another client of a project.
+func ClientOf(t testing.TB, project string, dial ...grpc.DialOption) *firestore.Client {
 	t.Helper()
-	addr := Addr(t)
-	// Upper-case letters in a project's id make the emulator fail in obscure ways.
-	project := "test-" + strings.ToLower(rand.Text())[:16]
-	var opts []option.ClientOption
-	if os.Getenv(addrVariable) == "" { // otherwise the client finds it by itself
-		opts = []option.ClientOption{
-			option.WithEndpoint(addr),
-			option.WithoutAuthentication(),
-			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
-			option.WithGRPCDialOption(grpc.WithPerRPCCredentials(owner{})),
-		}
-	}
-	client, err := firestore.NewClient(context.WithoutCancel(t.Context()), project, opts...)
+	dial = append([]grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithPerRPCCredentials(owner{}),
+	}, dial...)
+	conn, err := grpc.NewClient("passthrough:///"+Addr(t), dial...)
 	if err != nil {
 		t.Fatalf("emulatortest: %v", err)
 	}
-	return client, project
+	client, err := firestore.NewClient(context.WithoutCancel(t.Context()), project, option.WithGRPCConn(conn))
+	if err != nil {
+		t.Fatalf("emulatortest: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			t.Errorf("emulatortest: close: %v", err)
+		}
+	})
+	return client
 }
 
 // owner is the credential by which the emulator lets everything pass.
