@@ -22,7 +22,7 @@ var samples = func() int {
 	if os.Getenv("TEST_LONG") != "" {
 		return 10_000
 	}
-	return 150
+	return 100
 }()
 
 // filled makes a file with documents in every collection and returns its content and all that it holds.
