@@ -34,6 +34,8 @@ type Options struct {
 	// ReadOnly opens an existing file for reading alone, as verification of a stopped platform does:
 	// nothing is changed, repaired or compacted, and Commit is refused.
 	ReadOnly bool
+	// Log names the collections whose writes are kept, each for itself, for ReadLog.
+	Log []string
 }
 
 // DB is an open store. It implements store.Store and store.Checker.
@@ -42,10 +44,11 @@ type DB struct {
 	now  func() time.Time
 	log  *slog.Logger
 
-	bolt     *bbolt.DB
-	file     *os.File // bolt's own, which holds the lock
-	readOnly bool
-	found    error // damage seen on opening that the file works in spite of
+	bolt      *bbolt.DB
+	file      *os.File // bolt's own, which holds the lock
+	readOnly  bool
+	changelog changelog
+	found     error // damage seen on opening that the file works in spite of
 
 	broken  atomic.Pointer[error] // set once a write transaction has failed: no write is tried after it
 	queueMu sync.Mutex
@@ -62,7 +65,14 @@ func Open(path string, opts Options) (*DB, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	db := &DB{path: path, now: opts.Now, log: opts.Logger, readOnly: opts.ReadOnly, lead: make(chan struct{}, 1)}
+	changelog, err := newChangelog(opts.Log)
+	if err != nil {
+		return nil, fmt.Errorf("boltstore: log: %w", err)
+	}
+	db := &DB{
+		path: path, now: opts.Now, log: opts.Logger, readOnly: opts.ReadOnly, changelog: changelog,
+		lead: make(chan struct{}, 1),
+	}
 	if err := db.open(); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}

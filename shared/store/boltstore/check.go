@@ -33,7 +33,7 @@ func (db *DB) Check(ctx context.Context) error {
 				return err
 			}
 		}
-		return errors.Join(c.journal(), c.due(), c.each(metaBucket, func(_, _ []byte) error { return nil }))
+		return errors.Join(c.journal(), c.due(), c.changelog(), c.each(metaBucket, func(_, _ []byte) error { return nil }))
 	})
 	return errors.Join(append(c.found, err)...)
 }

@@ -112,12 +112,15 @@ func (db *DB) update(fn func(w *writer) error) error {
 	if err := db.isBroken(); err != nil {
 		return err
 	}
+	appended := false
 	err := guard(func() error {
 		return db.bolt.Update(func(tx *bbolt.Tx) error {
 			w, err := newWriter(tx, db.now())
 			if err != nil {
 				return err
 			}
+			w.logged = db.changelog.collections
+			defer func() { appended = w.appended }()
 			if err := fn(w); err != nil {
 				return err
 			}
@@ -125,6 +128,9 @@ func (db *DB) update(fn func(w *writer) error) error {
 		})
 	})
 	if err == nil {
+		if appended {
+			db.wakeLog()
+		}
 		return nil
 	}
 	if !errors.Is(err, store.ErrCorrupt) {
@@ -142,6 +148,9 @@ type writer struct {
 	clock   store.Position // the last position given out
 	moved   bool
 	removed int // documents swept
+
+	logged   map[string]bool // the collections that are logged
+	appended bool            // to the log
 }
 
 func newWriter(tx *bbolt.Tx, now time.Time) (*writer, error) {
@@ -187,6 +196,9 @@ func (w *writer) commit(r *request) error {
 			continue
 		}
 		if d.UpdatedAt, err = w.put(current[i], d); err != nil {
+			return err
+		}
+		if err := w.log(current[i], d); err != nil {
 			return err
 		}
 		out.Documents[i] = d

@@ -3,6 +3,7 @@ package boltstore_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -230,5 +231,63 @@ func TestCutOff(t *testing.T) {
 	}
 	if _, _, err := inspect(t, noise, false); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("noise: %v", err)
+	}
+}
+
+// TestTrustedPages damages what bbolt would follow into memory it does not have, or round in circles.
+func TestTrustedPages(t *testing.T) {
+	t.Parallel()
+	content, _ := filled(t)
+	page := os.Getpagesize()
+	const branch, freelist = 0x01, 0x10
+	damage := map[string]struct {
+		kind  uint16
+		apply func(b []byte, id uint64)
+	}{
+		"a list of free pages without end": {freelist, func(b []byte, _ uint64) {
+			binary.NativeEndian.PutUint16(b[10:], 0xFFFF)
+			binary.NativeEndian.PutUint64(b[16:], 1<<38)
+		}},
+		"a free page that is used": {freelist, func(b []byte, id uint64) {
+			binary.NativeEndian.PutUint16(b[10:], 1)
+			binary.NativeEndian.PutUint64(b[16:], id)
+		}},
+		"a branch that is its own child": {branch, func(b []byte, id uint64) {
+			binary.NativeEndian.PutUint64(b[16+8:], id)
+		}},
+		"a child beyond the file": {branch, func(b []byte, _ uint64) {
+			binary.NativeEndian.PutUint64(b[16+8:], 1<<50)
+		}},
+		"a page that overflows the file": {branch, func(b []byte, _ uint64) {
+			binary.NativeEndian.PutUint32(b[12:], 1<<31)
+		}},
+	}
+	for name, d := range damage {
+		hit := false
+		for start := 2 * page; start < len(content); start += page {
+			if binary.NativeEndian.Uint16(content[start+8:]) != d.kind {
+				continue
+			}
+			hit = true
+			changed := bytes.Clone(content)
+			d.apply(changed[start:], uint64(start/page)) // #nosec G115 -- a page's number
+			for _, readOnly := range []bool{false, true} {
+				path := filepath.Join(t.TempDir(), "store.db")
+				if err := os.WriteFile(path, changed, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				db, err := boltstore.Open(path, boltstore.Options{Now: new(storetest.Clock).Now, ReadOnly: readOnly})
+				if !errors.Is(err, store.ErrCorrupt) {
+					t.Errorf("%s, read-only %v: %v; want ErrCorrupt", name, readOnly, err)
+				}
+				if err == nil {
+					_ = db.Close()
+				}
+			}
+			break
+		}
+		if !hit {
+			t.Errorf("%s: no such page", name)
+		}
 	}
 }

@@ -151,6 +151,9 @@ func (db *DB) prepare() error {
 			return err
 		}
 	}
+	if err := db.prepareLog(); err != nil {
+		return err
+	}
 	compacted, file, err := db.compact()
 	if err != nil || compacted == nil {
 		return err

@@ -92,6 +92,9 @@ func (w *writer) sweep(most int) error {
 		if err := remove(w.tx, documents+f.doc.Ref.Collection, []byte(f.doc.Ref.ID)); err != nil {
 			return err
 		}
+		if err := w.logRemoval(f.doc); err != nil {
+			return err
+		}
 		w.removed++
 	}
 	return nil
