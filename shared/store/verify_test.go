@@ -321,3 +321,42 @@ func TestVerifyUnavailable(t *testing.T) {
 		}
 	}
 }
+
+// TestVerifyFindsAnotherHistory puts entries of another store, whose hashes are right, in the place of the
+// first ones: the first link that does not hold is that of the first entry kept.
+func TestVerifyFindsAnotherHistory(t *testing.T) {
+	t.Parallel()
+	for replaced := int64(1); replaced <= 3; replaced++ {
+		s, clock := filled(t)
+		other, _ := filled(t)
+		history, err := store.Entries(t.Context(), other, "services/a", 0, 10)
+		if err != nil || len(history) != 3 {
+			t.Fatal(history, err)
+		}
+		var data []json.RawMessage
+		for _, e := range history {
+			d, err := other.Get(t.Context(), store.Ref{Collection: store.Journal, ID: e.ID})
+			if err != nil {
+				t.Fatal(err)
+			}
+			data = append(data, d.Data)
+		}
+		forged := tampered{s, func(d *store.Document) bool {
+			if e, err := store.EntryOf(*d); err == nil && e.Object == "services/a" && e.Sequence <= replaced {
+				d.Data = data[e.Sequence-1]
+			}
+			return true
+		}}
+		report, err := store.Verify(t.Context(), forged, clock.Now())
+		if err != nil || report.Clean() {
+			t.Fatalf("%d entries replaced: nothing found, %v", replaced, err)
+		}
+		want := "link to the previous entry is broken"
+		if replaced == 3 {
+			want = "head is not the last entry's hash"
+		}
+		if f := report.Faults[0]; f.Problem != want || f.Sequence != min(replaced+1, 3) {
+			t.Errorf("%d entries replaced: %s; want %s", replaced, f, want)
+		}
+	}
+}
