@@ -11,4 +11,10 @@ require (
 	github.com/google/go-cmp v0.7.0
 	github.com/isectech/service-networking/shared/auth v0.0.0-00010101000000-000000000000
 	github.com/isectech/service-networking/shared/store v0.0.0-00010101000000-000000000000
+	pgregory.net/rapid v1.3.0
+)
+
+require (
+	go.etcd.io/bbolt v1.5.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
 )

@@ -258,6 +258,24 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+func TestNothingIsLeftOfTheLastInstance(t *testing.T) {
+	t.Parallel()
+	c := holding(t, one("backend", 1))
+	for g := int64(2); g < 6; g++ {
+		c.applyOwn(documents(t, one("backend", 1, weight(int(g))), g), noon)
+	}
+	c.applyOwn(documents(t, one("backend", 1, func(r *Record) { r.Environment = auth.Staging }), 6), noon)
+	if _, err := c.viewAt(noon).Resolve(auth.Production, "backend", "api"); !errors.Is(err, ErrNoEndpoint) {
+		t.Errorf("it has moved, and production finds it: %v", err)
+	}
+	c.applyOwn([]store.Document{tombstoneOf(recordRef(id(1)), 7), tombstoneOf(leaseRef(id(1)), 7)}, noon)
+	s := c.current.Load()
+	if s.entries.size != 0 || s.services.size != 0 || s.postings.size != 0 || s.statuses != [statusCount]int{} || len(c.leases) != 0 {
+		t.Errorf("left over: %d instances, %d services, %d postings, statuses %v, %d leases",
+			s.entries.size, s.services.size, s.postings.size, s.statuses, len(c.leases))
+	}
+}
+
 func TestExplanationIsBounded(t *testing.T) {
 	t.Parallel()
 	c := newCache(nil, func(err error) { t.Error(err) })
@@ -322,15 +340,15 @@ func TestLateEchoResurrectsNothing(t *testing.T) {
 
 func TestDocumentsInAnyOrder(t *testing.T) {
 	t.Parallel()
-	docs := append(documents(t, one("backend", 1), 1), documents(t, one("backend", 1, in(Starting)), 2)...)
-	docs = append(docs, documents(t, one("backend", 1, weight(3)), 3)...)
+	docs := append(documents(t, one("backend", 1, until(10)), 1), documents(t, one("backend", 1, in(Starting), until(20)), 2)...)
+	docs = append(docs, documents(t, one("backend", 1, weight(3), until(30)), 3)...)
 	for _, order := range [][]int{{0, 1, 2, 3, 4, 5}, {5, 4, 3, 2, 1, 0}, {4, 0, 5, 2, 1, 3}, {1, 5, 0, 4, 4, 2}} {
 		c := newCache(nil, func(err error) { t.Error(err) })
 		for _, i := range order {
 			c.applyOwn(docs[i:i+1], noon)
 		}
 		v := c.viewAt(noon)
-		if i, ok := v.Instance(id(1)); !ok || i.Generation != 3 || i.Lapsed || i.Weight != 3 || v.Len() != 1 {
+		if i, ok := v.Instance(id(1)); !ok || i.Generation != 3 || i.LeaseExpiresAt == nil || !i.LeaseExpiresAt.Equal(noon.Add(30*time.Second)) || i.Weight != 3 || v.Len() != 1 {
 			t.Errorf("order %v: %+v", order, i)
 		}
 		if diff := cmp.Diff(map[string]int{id(1): 2}, picks(t, v, 2)); diff != "" {

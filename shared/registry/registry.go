@@ -182,11 +182,12 @@ func (r *Registry) change(ctx context.Context, call Call, id string, decide func
 		return Instance{}, fmt.Errorf("instance %s: %w", quote(id), store.ErrNotFound)
 	}
 	for attempt := 1; ; attempt++ {
-		if err := r.overtaken(ctx, call, id); err != nil {
-			return Instance{}, err
-		}
 		was, err := r.load(ctx, id)
 		if err != nil {
+			return Instance{}, err
+		}
+		// After the reading: what comes in between is caught by the generation that the write demands.
+		if err := r.overtaken(ctx, call, id); err != nil {
 			return Instance{}, err
 		}
 		next, effect, err := decide(was)
@@ -299,11 +300,11 @@ func (r *Registry) Unregister(ctx context.Context, call Call, id string) error {
 		return fmt.Errorf("instance %s: %w", quote(id), store.ErrNotFound)
 	}
 	for attempt := 1; ; attempt++ {
-		if err := r.overtaken(ctx, call, id); err != nil {
-			return err
-		}
 		was, err := r.load(ctx, id)
 		if err != nil {
+			return err
+		}
+		if err := r.overtaken(ctx, call, id); err != nil {
 			return err
 		}
 		role, err := call.existing(was, id)

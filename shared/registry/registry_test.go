@@ -420,6 +420,36 @@ func TestTwoFirstRegistrationsAtOnce(t *testing.T) {
 	}
 }
 
+// TestHeartbeatLosesToUnregister has the instance unregistered between a heartbeat's reading and writing.
+func TestHeartbeatLosesToUnregister(t *testing.T) {
+	t.Parallel()
+	for _, after := range []time.Duration{50 * time.Second, 100 * time.Second} { // in the lease, and after it
+		f := newFixture(t)
+		mustRegister(t, f.registry(), by(backend), instance("backend-services-1"))
+		f.clock.Advance(after)
+		first := true
+		r := registry.New(registry.Options{
+			Store: &barrier{f.store, func() {
+				if first {
+					first = false
+					if err := f.registry().Unregister(t.Context(), by(backend), "backend-services-1"); err != nil {
+						t.Error(err)
+					}
+				}
+			}},
+			Names: func() registry.Names { return names{} }, Now: f.clock.Now,
+		})
+		if _, err := r.Heartbeat(t.Context(), by(backend), "backend-services-1"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%v after registering: %v", after, err)
+		}
+		for _, collection := range []string{store.Services, store.Leases} {
+			if _, err := f.store.Get(t.Context(), store.Ref{Collection: collection, ID: "backend-services-1"}); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("%v after registering: %s is back: %v", after, collection, err)
+			}
+		}
+	}
+}
+
 func TestChangesAtOnceAllTakeEffect(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -85,7 +85,9 @@ func (v View) ChangesSince(index int64, ref string, env auth.Environment) ([]Cha
 	if index != 0 {
 		found = append(found, v.departuresSince(index, f)...)
 	}
-	slices.SortStableFunc(found, func(a, b Change) int { return cmp.Compare(a.Instance.UpdatedAt.UnixMicro(), b.Instance.UpdatedAt.UnixMicro()) })
+	slices.SortStableFunc(found, func(a, b Change) int {
+		return cmp.Compare(a.Instance.UpdatedAt.UnixMicro(), b.Instance.UpdatedAt.UnixMicro())
+	})
 	return found, nil
 }
 

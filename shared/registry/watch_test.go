@@ -26,6 +26,7 @@ func TestWatch(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	writer, reader := f.registry(), f.registry()
+	view(t, writer) // what it knows of begins here, before the index that is watched from
 	me := by(principal("isectech-backend-services", auth.Production))
 	mustRegister(t, writer, me, instance("backend-services-001"))
 	mustRegister(t, writer, me, instance("backend-services-002"))
