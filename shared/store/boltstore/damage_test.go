@@ -264,27 +264,25 @@ func TestTrustedPages(t *testing.T) {
 	}
 	for name, d := range damage {
 		hit := false
+		changed := bytes.Clone(content)
 		for start := 2 * page; start < len(content); start += page {
-			if binary.NativeEndian.Uint16(content[start+8:]) != d.kind {
-				continue
+			if binary.NativeEndian.Uint16(content[start+8:]) == d.kind { // one of them is in use
+				hit = true
+				d.apply(changed[start:], uint64(start/page)) // #nosec G115 -- a page's number
 			}
-			hit = true
-			changed := bytes.Clone(content)
-			d.apply(changed[start:], uint64(start/page)) // #nosec G115 -- a page's number
-			for _, readOnly := range []bool{false, true} {
-				path := filepath.Join(t.TempDir(), "store.db")
-				if err := os.WriteFile(path, changed, 0o600); err != nil {
-					t.Fatal(err)
-				}
-				db, err := boltstore.Open(path, boltstore.Options{Now: new(storetest.Clock).Now, ReadOnly: readOnly})
-				if !errors.Is(err, store.ErrCorrupt) {
-					t.Errorf("%s, read-only %v: %v; want ErrCorrupt", name, readOnly, err)
-				}
-				if err == nil {
-					_ = db.Close()
-				}
+		}
+		for _, readOnly := range []bool{false, true} {
+			path := filepath.Join(t.TempDir(), "store.db")
+			if err := os.WriteFile(path, changed, 0o600); err != nil {
+				t.Fatal(err)
 			}
-			break
+			db, err := boltstore.Open(path, boltstore.Options{Now: new(storetest.Clock).Now, ReadOnly: readOnly})
+			if !errors.Is(err, store.ErrCorrupt) {
+				t.Errorf("%s, read-only %v: %v; want ErrCorrupt", name, readOnly, err)
+			}
+			if err == nil {
+				_ = db.Close()
+			}
 		}
 		if !hit {
 			t.Errorf("%s: no such page", name)
