@@ -97,10 +97,13 @@ func (k *KeyRing) ring(ctx context.Context, service auth.Subject) (ring, error) 
 	if ok && k.now().Sub(r.readAt) < freshFor {
 		return r, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
 	readAt := k.now()
 	doc, err := k.store.Get(ctx, APIKeysRef(service))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
+		k.forget(service) // or else it would come back with the store's next failure
 		return ring{}, fmt.Errorf("API keys of %s: %w", service, signature.ErrUnknownKey)
 	case err != nil && ok && k.now().Sub(r.readAt) < writeFor:
 		return r, nil
@@ -119,8 +122,17 @@ func (k *KeyRing) ring(ctx context.Context, service auth.Subject) (ring, error) 
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if newer, ok := k.rings[service]; ok && newer.readAt.After(readAt) {
+		return newer, nil // this look was overtaken by a later one
+	}
 	k.rings[service] = next
 	return next, nil
+}
+
+func (k *KeyRing) forget(service auth.Subject) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.rings, service)
 }
 
 func (k *KeyRing) remember(service auth.Subject, version int64, key signature.Key) {

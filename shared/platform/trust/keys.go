@@ -47,7 +47,8 @@ func readKeys(ctx context.Context, s store.Store) (*token.KeySet, []SigningKey, 
 			return nil, nil, err
 		}
 		records[i].ID = doc.Ref.ID
-		if records[i].State != KeyRevoked {
+		switch records[i].State {
+		case KeyNext, KeyCurrent, KeyPrevious: // a state that is none of ours lets nobody in
 			verifying = append(verifying, records[i].JWK)
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +24,12 @@ const (
 	busyFor  = 5 * time.Second   // used while another request is looking
 	readFor  = 300 * time.Second // used for reading while the store is out of reach
 	writeFor = 60 * time.Second  // used for writing and for admin scopes while the store is out of reach
+)
+
+// How the store is asked.
+const (
+	askFor     = 5 * time.Second // until it counts as out of reach
+	retryAfter = time.Second     // after it was, before it is asked again
 )
 
 // ErrUnavailable means that too little is known, or for too long, to judge anyone.
@@ -50,42 +55,89 @@ type State struct {
 type Source struct {
 	store   store.Store
 	now     func() time.Time
+	keep    time.Duration // how long a State is used for reading
 	current atomic.Pointer[State]
-	reading sync.Mutex
+	failed  atomic.Pointer[failure] // the last look at the store, where it failed
+	turn    chan struct{}           // holds one: whoever is looking
+}
+
+// failure is a look at the store that failed.
+type failure struct {
+	at  time.Time
+	err error
 }
 
 // NewSource returns a Source over a store.
-func NewSource(s store.Store, now func() time.Time) *Source { return &Source{store: s, now: now} }
-
-// State returns what is believed now, at most a second behind the store where the store answers.
-func (s *Source) State(ctx context.Context) (*State, error) {
-	st := s.current.Load()
-	if st != nil && s.now().Sub(st.ReadAt) < freshFor {
-		return st, nil
-	}
-	if !s.reading.TryLock() {
-		if st != nil && s.now().Sub(st.ReadAt) < busyFor {
-			return st, nil
-		}
-		s.reading.Lock()
-	}
-	defer s.reading.Unlock()
-	if st = s.current.Load(); st != nil && s.now().Sub(st.ReadAt) < freshFor {
-		return st, nil
-	}
-	next, err := s.read(ctx, st)
-	if err == nil {
-		s.current.Store(next)
-		return next, nil
-	}
-	if st != nil && s.now().Sub(st.ReadAt) < readFor {
-		return st, nil
-	}
-	return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+func NewSource(s store.Store, now func() time.Time) *Source {
+	return &Source{store: s, now: now, keep: readFor, turn: make(chan struct{}, 1)}
 }
 
+// Keep makes what is believed good for reading for d while the store is out of reach, where that is
+// longer than elsewhere: discovery outlives the store, and judges its callers by what was known last. It
+// belongs before the first use of s.
+func (s *Source) Keep(d time.Duration) { s.keep = max(d, readFor) }
+
+// State returns what is believed now, at most a second behind the store where the store answers. One
+// caller at a time looks at the store; while it does not answer nobody else waits for it.
+func (s *Source) State(ctx context.Context) (*State, error) {
+	asked := s.now()
+	if st, ok, err := s.known(asked); ok {
+		return st, err
+	}
+	select {
+	case s.turn <- struct{}{}:
+	default:
+		if st := s.current.Load(); st != nil && (s.age(st) < busyFor || s.failed.Load() != nil && s.age(st) < s.keep) {
+			return st, nil
+		}
+		select {
+		case s.turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+		}
+	}
+	defer func() { <-s.turn }()
+	if st, ok, err := s.known(asked); ok { // by whoever looked meanwhile, however long that took
+		return st, err
+	}
+	// Not for as long as this one caller has patience: what it finds is for all.
+	ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), askFor)
+	defer cancel()
+	next, err := s.read(ask, s.current.Load())
+	if err != nil {
+		s.failed.Store(&failure{at: s.now(), err: err})
+		return s.outlived(err)
+	}
+	s.current.Store(next)
+	s.failed.Store(nil)
+	return next, nil
+}
+
+// known returns what can be said without a look at the store to someone who asked at a time, be it an
+// error; ok is false when nothing can.
+func (s *Source) known(asked time.Time) (st *State, ok bool, err error) {
+	if st = s.current.Load(); st != nil && asked.Sub(st.ReadAt) < freshFor {
+		return st, true, nil
+	}
+	if f := s.failed.Load(); f != nil && s.now().Sub(f.at) < retryAfter {
+		st, err = s.outlived(f.err)
+		return st, true, err
+	}
+	return nil, false, nil
+}
+
+// outlived returns what was believed last, as long as it may be used for reading without the store.
+func (s *Source) outlived(cause error) (*State, error) {
+	if st := s.current.Load(); st != nil && s.age(st) < s.keep {
+		return st, nil
+	}
+	return nil, fmt.Errorf("%w: %w", ErrUnavailable, cause)
+}
+
+func (s *Source) age(st *State) time.Duration { return s.now().Sub(st.ReadAt) }
+
 // Writable reports whether st is recent enough to let someone write or use an admin scope.
-func (s *Source) Writable(st *State) bool { return s.now().Sub(st.ReadAt) < writeFor }
+func (s *Source) Writable(st *State) bool { return s.age(st) < writeFor }
 
 // read reads the store; what has not changed since the last State is not compiled again.
 func (s *Source) read(ctx context.Context, last *State) (*State, error) {
