@@ -19,7 +19,7 @@ export FUZZTIME BENCHCOUNT
 BENCH_PARTS := token policy registry
 
 .NOTPARALLEL:
-.PHONY: help deps run build test test-long lint fmt tidy docs bench clean $(BENCH_PARTS:%=bench-%)
+.PHONY: help deps run build stage test test-long lint fmt tidy docs bench bench-coldstart clean $(BENCH_PARTS:%=bench-%)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,9 @@ run: build ## the whole platform on this machine; PORT and LOCAL_DIR move it
 build: ## bin/isectl
 	@go -C cmd/isectl build -o "$(CURDIR)/bin/isectl" .
 
+stage: ## dist/: a zip of each function, after a rehearsal of the buildpack without a network
+	@go -C test run ./cmd/stage -root "$(CURDIR)" -out "$(CURDIR)/dist"
+
 test: deps ## every module's tests, with the race detector, in random order
 	@scripts/test.sh
 
@@ -45,13 +48,13 @@ lint: ## golangci-lint, vet, formatting and known vulnerabilities
 fmt: ## format what lint would complain of
 	@scripts/lint.sh fmt
 
-tidy: ## bring every go.mod, go.sum and the workspace into agreement
+tidy: ## bring go.mod, go.sum, the workspace and the functions' deps.txt into agreement
 	@scripts/modules.sh tidy
 
 docs: ## write the generated tables into docs/
 	@go -C test test -count=1 ./docs -args -update
 
-bench: $(BENCH_PARTS:%=bench-%) ## every benchmark; one JSON line a headline figure
+bench: $(BENCH_PARTS:%=bench-%) bench-coldstart ## every benchmark; one JSON line a headline figure
 
 bench-token: ## verification and minting of access tokens
 	@scripts/bench.sh shared/auth ./token
@@ -61,6 +64,9 @@ bench-policy: ## decisions
 
 bench-registry: ## snapshot look-up and pick
 	@scripts/bench.sh shared/registry ./...
+
+bench-coldstart: ## a function's start to its first answer, beside that of a bare one with the same clients
+	@go -C test run ./coldstart -root "$(CURDIR)"
 
 clean: ## remove what was built and the local platform's state
 	@rm -rf bin dist .local

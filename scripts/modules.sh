@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What concerns modules rather than code.
-#   modules.sh tidy    brings every go.mod, go.sum and the workspace into agreement
+#   modules.sh tidy    brings every go.mod, go.sum and the workspace into agreement, and writes the lists of what
+#                      each function is linked from
 #   modules.sh check   builds and vets each module as it stands alone, and fails where tidy would change
 #                      anything (that all name the same versions is a law in test/laws)
 set -euo pipefail
@@ -14,6 +15,7 @@ tidy() {
 	while read -r dir; do
 		(cd "$dir" && GOWORK=off go mod tidy)
 	done < <(go list -m -f '{{.Dir}}')
+	go -C test run ./cmd/stage -root "$PWD" -deps
 }
 
 check() {

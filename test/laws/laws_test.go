@@ -22,6 +22,7 @@ var laws = map[string]Law{
 	"NoSleep":         NoSleep,
 	"HTTPOnly":        HTTPOnly,
 	"EntryFiles":      EntryFiles,
+	"EntryImports":    EntryImports,
 	"Finished":        Finished,
 	"SmallInterfaces": SmallInterfaces,
 	"FunctionsApart":  FunctionsApart,
@@ -119,9 +120,10 @@ func lawful() map[string]string {
 			"require " + Prefix + "shared/a v0.0.0\n" +
 			"require example.com/lib v1.0.0 // indirect\n" +
 			"replace " + Prefix + "shared/a => ../../shared/a\n",
-		"functions/f/function.go": "// Package f is a function.\npackage f\n\nimport (\n\t\"time\"\n\t_ \"" + Prefix + "shared/a\"\n)\n\nvar now = time.Now\n",
-		"docs/architecture.md":    "The modules `shared/a` and `functions/f`, see [decisions](decisions/0001-begin.md#context).\n",
-		"docs/dependencies.md":    "# Dependencies\n\n## Libraries\n\n| `example.com/lib` | why |\n\n## Tools\n\n| `example.com/tool` | why |\n",
+		"functions/f/function.go": "// Package f is a function.\npackage f\n\nimport (\n\t\"time\"\n\t_ \"" + Prefix + "shared/a\"\n" +
+			"\t_ \"" + framework + "/funcframework\"\n\t_ \"" + framework + "/functions\"\n)\n\nvar now = time.Now\n",
+		"docs/architecture.md": "The modules `shared/a` and `functions/f`, see [decisions](decisions/0001-begin.md#context).\n",
+		"docs/dependencies.md": "# Dependencies\n\n## Libraries\n\n| `example.com/lib` | why |\n\n## Tools\n\n| `example.com/tool` | why |\n",
 		"docs/decisions/0001-begin.md": "# 1. Begin\n\nDate: 2026-01-04\n\n## Context\n\nx\n\n## Decision\n\nx\n\n" +
 			"## Consequences\n\nx\n",
 		"docs/configuration.md": "| `PORT` | 8080 |\n",
@@ -204,6 +206,14 @@ func TestLaws(t *testing.T) {
 			law:   EntryFiles,
 			files: map[string]string{"functions/f/function.go": "package f\n" + strings.Repeat("\n", 39)},
 			want:  []string{"functions/f/function.go: an entry file"},
+		},
+		"entry file without the framework": {
+			law: EntryImports,
+			files: map[string]string{
+				"functions/f/function.go": "package f\n\nimport _ \"" + framework + "/funcframework\"\n",
+				"functions/f/g.go":        "package f\n\nimport _ \"" + framework + "/functions\"\n",
+			},
+			want: []string{"functions/f/function.go:1: does not import " + framework + "/functions"},
 		},
 		"unfinished": {
 			law:   Finished,

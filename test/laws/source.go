@@ -151,6 +151,24 @@ func EntryFiles(t *Tree) ([]Violation, error) {
 	return found, nil
 }
 
+// EntryImports wants the entry file to import what the buildpack looks for in a function's root package: the
+// framework's server, which it builds in, and the package that functions register themselves with.
+// Without the second its main calls an exported function instead, and does not compile.
+func EntryImports(t *Tree) ([]Violation, error) {
+	var found []Violation
+	t.eachFile(func(_ Package, f File) {
+		if !entryFile(f.Path) {
+			return
+		}
+		for _, want := range []string{framework + "/funcframework", framework + "/functions"} {
+			if !slices.Contains(f.Imports(), want) {
+				found = append(found, f.at(f.AST, "does not import %s, if only for the buildpack to read", want))
+			}
+		}
+	})
+	return found, nil
+}
+
 var unfinishedWords = regexp.MustCompile(`\b(TODO|FIXME|XXX|HACK)\b|(?i)\b(for now|placeholder)\b`)
 
 // Finished refuses comments that say that the code beside them is not what it should be.

@@ -1,0 +1,3 @@
+module example.com/repo/shared/word
+
+go 1.26.0

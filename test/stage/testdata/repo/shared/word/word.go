@@ -1,0 +1,5 @@
+// Package word is what a function shares with others.
+package word
+
+// Status is what the function answers with.
+const Status = 503
