@@ -57,7 +57,7 @@ func (p *Platform) makePolicy(ctx context.Context, doc *policy.Document) (bool, 
 	if found, err := p.exists(ctx, trust.PolicyRef); found || err != nil {
 		return false, err
 	}
-	return true, p.writePolicy(ctx, doc, 0)
+	return first(p.writePolicy(ctx, doc, 0))
 }
 
 // writePolicy commits a policy as the version after generation, which is 0 for the first, and keeps it
@@ -76,9 +76,14 @@ func (p *Platform) writePolicy(ctx context.Context, doc *policy.Document, genera
 		store.Write{Ref: trust.PolicyVersionRef(next), Data: doc, If: store.Absent()})
 }
 
+// firstSigningKey makes two calls at once, whose keys have different ids, leave one key.
+const firstSigningKey = "bootstrap signing key"
+
+// errKeyGone is the fault of a platform that had a signing key and has no record of one.
+var errKeyGone = errors.New("it was made before, and its record is gone")
+
 func (p *Platform) makeSigningKey(ctx context.Context) (bool, error) {
-	page, err := p.Store.Query(ctx, store.Query{Collection: store.SigningKeys, Limit: 1})
-	if err != nil || len(page.Documents) > 0 {
+	if found, err := p.hasSigningKey(ctx); found || err != nil {
 		return false, err
 	}
 	private, err := token.GenerateKey(token.ES256)
@@ -102,7 +107,31 @@ func (p *Platform) makeSigningKey(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	record := trust.SigningKey{Algorithm: token.ES256, State: trust.KeyCurrent, SecretVersion: version, JWK: jwk}
-	return true, p.commit(ctx, store.Write{Ref: trust.SigningKeyRef(kid), Data: record, If: store.Absent()})
+	_, err = p.Store.Commit(ctx, store.Batch{
+		Writes: []store.Write{{Ref: trust.SigningKeyRef(kid), Data: record, If: store.Absent()}},
+		Actor:  p.Actor.String(), Cause: p.Cause, Once: firstSigningKey,
+	})
+	if errors.Is(err, store.ErrDuplicate) {
+		if found, err := p.hasSigningKey(ctx); found || err != nil {
+			return false, err
+		}
+		return false, errKeyGone
+	}
+	return err == nil, err
+}
+
+func (p *Platform) hasSigningKey(ctx context.Context) (bool, error) {
+	page, err := p.Store.Query(ctx, store.Query{Collection: store.SigningKeys, Limit: 1})
+	return len(page.Documents) > 0, err
+}
+
+// first returns whether a write made a record, given its error: the record of whoever was faster is left
+// alone, like one that was there before.
+func first(err error) (bool, error) {
+	if errors.Is(err, store.ErrConflict) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // exists reports whether a record is there. A failed read is an error, never a "no".

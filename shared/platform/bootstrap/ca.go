@@ -60,7 +60,7 @@ func (p *Platform) makeRootCA(ctx context.Context) (bool, error) {
 		Kind: "ca", Serial: cert.SerialNumber.Text(16), Fingerprint: hex.EncodeToString(sum[:]),
 		NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, SecretVersion: version, PEM: string(certPEM),
 	}
-	return true, p.commit(ctx, store.Write{Ref: RootCARef, Data: record, If: store.Absent()})
+	return first(p.commit(ctx, store.Write{Ref: RootCARef, Data: record, If: store.Absent()}))
 }
 
 // newRootCA makes a self-signed CA (RFC 5280 §4.2) on ECDSA P-256.

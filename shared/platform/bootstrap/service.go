@@ -15,10 +15,14 @@ import (
 // maxAttempts bounds how often a policy is edited again because someone else was faster.
 const maxAttempts = 10
 
-// AddService makes a service: its entry in the policy and its API key. What is there is left alone.
+// ErrNotAService means that a name cannot be a service's.
+var ErrNotAService = errors.New("not a service's name")
+
+// AddService makes a service: its entry in the policy and its API key. What is there is left alone. A name
+// or an entry that no policy takes is ErrNotAService or policy.ErrInvalid.
 func (p *Platform) AddService(ctx context.Context, name auth.Subject, entry policy.ServiceEntry) ([]Part, error) {
 	if name.IsOperator() {
-		return nil, fmt.Errorf("%s: operators are not services", name)
+		return nil, fmt.Errorf("%s: %w: it is an operator's", name, ErrNotAService)
 	}
 	listed, err := p.addToPolicy(ctx, name, entry)
 	if err != nil {
@@ -64,9 +68,11 @@ func (p *Platform) AddAPIKey(ctx context.Context, name auth.Subject) (bool, erro
 	if err != nil {
 		return false, fmt.Errorf("API key of %s: %w", name, err)
 	}
-	err = p.commit(ctx, store.Write{Ref: trust.APIKeysRef(name), Data: trust.APIKeys{Versions: []int64{version}}, If: store.Absent()})
+	made, err := first(p.commit(ctx, store.Write{
+		Ref: trust.APIKeysRef(name), Data: trust.APIKeys{Versions: []int64{version}}, If: store.Absent(),
+	}))
 	if err != nil {
 		return false, fmt.Errorf("API key of %s: %w", name, err)
 	}
-	return true, nil
+	return made, nil
 }
