@@ -122,13 +122,20 @@ func bearerToken(h http.Header) (raw string, present bool, err error) {
 	return raw, true, nil
 }
 
+// hasCertificate reports whether a client certificate came with the request. A proxy that saw none sends
+// its headers all the same: empty, or with false in those that say yes or no.
 func hasCertificate(r *http.Request) bool {
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		return true
 	}
-	for name := range r.Header {
-		if classify(name) == identity {
-			return true
+	for name, values := range r.Header {
+		if classify(name) != identity {
+			continue
+		}
+		for _, v := range values {
+			if v != "" && v != "false" {
+				return true
+			}
 		}
 	}
 	return false

@@ -3,7 +3,6 @@ package authn
 import (
 	"cmp"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/isectech/service-networking/shared/auth"
@@ -38,33 +37,72 @@ func Direct(r *http.Request, bodySHA256 string) Original {
 	return Original{Method: r.Method, Path: path, RawQuery: query, Host: strings.ToLower(r.Host), BodySHA256: bodySHA256}
 }
 
+// errTwoRequests is the refusal of headers that describe two requests. Which of them is served, nobody can
+// say: a proxy adds its own to what its client sent.
+var errTwoRequests = auth.Refuse(auth.UntrustedProxy, "the headers that describe the forwarded request contradict each other")
+
 // Forwarded describes the request that a proven proxy asks about; ok is false when its headers name none.
-func Forwarded(r *http.Request) (o Original, ok bool) {
-	target := first(r.Header, headerForwardedURI, headerOriginalURI, headerOriginalURL)
-	if target == "" {
-		return Original{}, false
+func Forwarded(r *http.Request) (o Original, ok bool, err error) {
+	target, host, err := forwardedTarget(r.Header)
+	if err != nil || target == "" {
+		return Original{}, false, err
 	}
-	o = Original{
-		Method: first(r.Header, headerForwardedMethod, headerOriginalMethod),
-		Host:   strings.ToLower(first(r.Header, headerForwardedHost)),
+	if o.Method, err = one(r.Header, headerForwardedMethod, headerOriginalMethod); err != nil {
+		return Original{}, false, err
 	}
-	if u, err := url.Parse(target); err == nil && u.IsAbs() { // X-Original-URL holds a whole URL
-		target = u.EscapedPath()
-		if u.RawQuery != "" {
-			target += "?" + u.RawQuery
-		}
-		if o.Host == "" {
-			o.Host = strings.ToLower(u.Host)
-		}
+	if o.Host, err = one(r.Header, headerForwardedHost); err != nil {
+		return Original{}, false, err
 	}
 	o.Path, o.RawQuery, _ = strings.Cut(target, "?")
-	if o.Method == "" {
-		o.Method = http.MethodGet
+	o.Method = cmp.Or(o.Method, http.MethodGet)
+	o.Host = strings.ToLower(cmp.Or(o.Host, host, r.Host))
+	return o, true, nil
+}
+
+// forwardedTarget returns path and query of the forwarded request as they were sent, and the host where
+// a header holds a whole URL, as X-Original-URL does.
+func forwardedTarget(h http.Header) (target, host string, err error) {
+	for _, name := range []string{headerForwardedURI, headerOriginalURI, headerOriginalURL} {
+		for _, v := range h.Values(name) {
+			if v == "" {
+				continue
+			}
+			if rest, ok := cutScheme(v); ok {
+				end := strings.IndexAny(rest, "/?")
+				if end < 0 {
+					end = len(rest)
+				}
+				if host, v = rest[:end], rest[end:]; !strings.HasPrefix(v, "/") {
+					v = "/" + v
+				}
+			}
+			if target != "" && target != v {
+				return "", "", errTwoRequests
+			}
+			target = v
+		}
 	}
-	if o.Host == "" {
-		o.Host = strings.ToLower(r.Host)
+	return target, host, nil
+}
+
+func cutScheme(target string) (rest string, ok bool) {
+	if rest, ok = strings.CutPrefix(target, "https://"); ok {
+		return rest, true
 	}
-	return o, true
+	return strings.CutPrefix(target, "http://")
+}
+
+// one returns what the headers of these names hold, which is one value.
+func one(h http.Header, names ...string) (value string, err error) {
+	for _, name := range names {
+		for _, v := range h.Values(name) {
+			if v != "" && value != "" && v != value {
+				return "", errTwoRequests
+			}
+			value = cmp.Or(value, v)
+		}
+	}
+	return value, nil
 }
 
 // signed reads the signature headers and binds them to the request.
@@ -81,15 +119,6 @@ func (o Original) signed(h http.Header) (Signed, error) {
 	}
 	req.Method, req.Path, req.RawQuery, req.Host = o.Method, o.Path, o.RawQuery, o.Host
 	return Signed{Request: req, MAC: mac}, nil
-}
-
-func first(h http.Header, names ...string) string {
-	for _, name := range names {
-		if v := h.Get(name); v != "" {
-			return v
-		}
-	}
-	return ""
 }
 
 // Forward sets the headers that tell authz which request is asked about.

@@ -66,7 +66,10 @@ func (g *Guard) Authenticate(r *http.Request) (*trust.State, []auth.Principal, e
 func (g *Guard) AuthenticateFor(r *http.Request) (*trust.State, []auth.Principal, authn.Original, error) {
 	original, forwarded := authn.Original{}, false
 	if g.clean(r) {
-		original, forwarded = authn.Forwarded(r)
+		var err error
+		if original, forwarded, err = authn.Forwarded(r); err != nil {
+			return nil, nil, authn.Original{}, g.refuse(r.Context(), MethodOf(r), err)
+		}
 	}
 	sign := original
 	if !forwarded {
@@ -91,7 +94,7 @@ func (g *Guard) clean(r *http.Request) bool {
 	return proven
 }
 
-func (g *Guard) authenticate(r *http.Request, original authn.Original) (*trust.State, []auth.Principal, error) {
+func (g *Guard) judge(r *http.Request, original authn.Original) (*trust.State, []auth.Principal, error) {
 	ctx := r.Context()
 	st, err := g.Trust.State(ctx)
 	if err != nil {
@@ -106,38 +109,49 @@ func (g *Guard) authenticate(r *http.Request, original authn.Original) (*trust.S
 	return st, principals, nil
 }
 
-// authorize decides whether a principal may call the platform, and what it may do there.
+// authorize decides whether a principal may call the platform, and counts it.
 func (g *Guard) authorize(ctx context.Context, p auth.Principal, st *trust.State, a Access) error {
-	q := policy.Question{
-		Caller: p.Subject, Environment: p.Environment, Target: policy.Platform(), Audience: p.Audience, Held: p.Scopes,
+	scopes, err := MayCall(p, st, a)
+	if err == nil && (a.Write || a.needs(scopes)&(auth.AdminRead|auth.AdminWrite) != 0) && !g.Trust.Writable(st) {
+		err = auth.Refuse(auth.PolicyUnavailable, "the policy could not be read for over a minute")
 	}
-	d := st.Policy.Decide(q)
-	if !d.Allow {
-		return g.refuse(ctx, p.Method, auth.Refuse(d.Reason, "the caller may not use the platform's own endpoints with this credential"))
-	}
-	granted, ok := auth.Scopes(0), false
-	for _, want := range a.AnyOf {
-		if d.Scopes.Has(want) {
-			granted, ok = want, true
-			break
-		}
-	}
-	if !ok && len(a.AnyOf) > 0 {
-		g.count(ctx, p.Method, auth.InsufficientScope, "the caller does not hold the scope")
-		return httpx.InsufficientScope(a.AnyOf[0])
-	}
-	if (a.Write || granted&(auth.AdminRead|auth.AdminWrite) != 0) && !g.Trust.Writable(st) {
-		return g.refuse(ctx, p.Method, auth.Refuse(auth.PolicyUnavailable, "the policy could not be read for over a minute"))
+	if err != nil {
+		return g.refuse(ctx, p.Method, err)
 	}
 	g.Metrics.AuthAttempt(string(p.Method), string(auth.Allowed))
 	return nil
 }
 
+// MayCall decides whether a principal may use the platform's own endpoints so, and returns what the policy
+// of st lets it do there.
+func MayCall(p auth.Principal, st *trust.State, a Access) (auth.Scopes, error) {
+	d := st.Policy.Decide(policy.Question{
+		Caller: p.Subject, Environment: p.Environment, Target: policy.Platform(), Audience: p.Audience, Held: p.Scopes,
+	})
+	if !d.Allow {
+		return 0, auth.Refuse(d.Reason, "the caller may not use the platform's own endpoints with this credential")
+	}
+	if len(a.AnyOf) > 0 && a.needs(d.Scopes) == 0 {
+		refusal := auth.Refuse(auth.InsufficientScope, "the caller does not hold the scope")
+		return d.Scopes, httpx.InsufficientScope(a.AnyOf[0]).Because(refusal)
+	}
+	return d.Scopes, nil
+}
+
+// needs returns the first of the sets that a caller of these scopes gets in by; none where it holds none.
+func (a Access) needs(scopes auth.Scopes) auth.Scopes {
+	for _, want := range a.AnyOf {
+		if scopes.Has(want) {
+			return want
+		}
+	}
+	return 0
+}
+
 // Scopes returns what a principal may do on the platform by the policy of st.
 func Scopes(p auth.Principal, st *trust.State) auth.Scopes {
-	return st.Policy.Decide(policy.Question{
-		Caller: p.Subject, Environment: p.Environment, Target: policy.Platform(), Audience: p.Audience, Held: p.Scopes,
-	}).Scopes
+	scopes, _ := MayCall(p, st, Access{}) // none for whoever may not call
+	return scopes
 }
 
 // refuse counts and logs a refusal; it returns the error that answers the request.
@@ -173,7 +187,7 @@ func bodyDigest(r *http.Request) (string, error) {
 	if !signature.Present(r.Header) {
 		return "", nil
 	}
-	body, err := io.ReadAll(r.Body) // bounded by httpx.Wrap
+	body, err := httpx.ReadBody(r, 0) // bounded by httpx.Wrap
 	if err != nil {
 		return "", err
 	}
