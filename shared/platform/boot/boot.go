@@ -135,10 +135,7 @@ func (f *function) ready(ctx context.Context) (http.Handler, error) {
 	if now.Before(f.next) {
 		return nil, f.err
 	}
-	h, err := f.build(f.process.ctx, f.env) //nolint:contextcheck // what is built outlives the request that asked first
-	if err == nil && h == nil {
-		err = errNotBuilt
-	}
+	h, err := f.make()
 	if err != nil {
 		f.wait = min(max(2*f.wait, firstRetry), lastRetry)
 		f.err, f.next = err, now.Add(f.wait)
@@ -147,6 +144,17 @@ func (f *function) ready(ctx context.Context) (http.Handler, error) {
 	f.handler, f.err = h, nil
 	f.process.onBuilt()
 	return h, nil
+}
+
+func (f *function) make() (http.Handler, error) {
+	if err := f.process.traces(); err != nil {
+		return nil, err
+	}
+	h, err := f.build(f.process.ctx, f.env)
+	if err == nil && h == nil {
+		err = errNotBuilt
+	}
+	return h, err
 }
 
 // ServeHTTP serves a request, or answers 503 while the process ends or the function cannot be built.

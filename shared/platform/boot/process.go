@@ -25,7 +25,8 @@ type process struct {
 	timeout time.Duration // of a request
 	ctx     context.Context
 	cancel  context.CancelFunc
-	onBuilt func() // called after each handler that is built
+	onBuilt func()       // called after each handler that is built
+	traces  func() error // startTraces, once
 
 	mu       sync.Mutex
 	ending   bool
@@ -41,10 +42,12 @@ type closer struct {
 
 func newProcess(env Env) *process {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &process{
+	p := &process{
 		env: env, timeout: httpx.DefaultTimeout, ctx: ctx, cancel: cancel,
 		onBuilt: func() {}, idle: make(chan struct{}),
 	}
+	p.traces = sync.OnceValue(p.startTraces)
+	return p
 }
 
 // enter counts a request in; it reports false when the process takes no more.

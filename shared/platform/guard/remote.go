@@ -15,6 +15,7 @@ import (
 	"github.com/isectech/service-networking/shared/auth/authn"
 	"github.com/isectech/service-networking/shared/auth/signature"
 	"github.com/isectech/service-networking/shared/platform/config"
+	"github.com/isectech/service-networking/shared/platform/tracing"
 )
 
 // Bounds of a question to authz.
@@ -47,8 +48,15 @@ func NewAuthz(base string, marker config.Secret, env auth.Environment) (*Authz, 
 	}, nil
 }
 
+// errNoMarker is the fault of a deployment that verifies signatures and cannot ask about them: to authz it
+// would seem that the question itself is signed, and wrongly.
+var errNoMarker = errors.New("ask authz: no TRUSTED_PROXY_MARKER is set to prove the hop with")
+
 // VerifySignature implements authn.Signatures.
 func (a *Authz) VerifySignature(ctx context.Context, s authn.Signed) (auth.Principal, error) {
+	if a.marker.IsZero() {
+		return auth.Principal{}, errNoMarker
+	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.url, http.NoBody)
@@ -66,7 +74,7 @@ func (a *Authz) VerifySignature(ctx context.Context, s authn.Signed) (auth.Princ
 	authn.Forward(req.Header, authn.Original{
 		Method: s.Request.Method, Path: s.Request.Path, RawQuery: s.Request.RawQuery, Host: s.Request.Host,
 	})
-	res, err := a.client.Do(req)
+	res, err := tracing.Do(a.client, req)
 	if err != nil {
 		return auth.Principal{}, fmt.Errorf("ask authz: %w", err)
 	}
@@ -90,7 +98,7 @@ func (a *Authz) read(status int, body []byte) (auth.Principal, error) {
 		return auth.Principal{}, fmt.Errorf("ask authz: answer of status %d cannot be read: %w", status, err)
 	}
 	if status != http.StatusOK || !answer.Valid {
-		if answer.Reason == "" || answer.Reason == auth.Allowed {
+		if answer.Reason == "" || answer.Reason == auth.Allowed || answer.Reason.Status() != status {
 			return auth.Principal{}, fmt.Errorf("ask authz: status %d", status)
 		}
 		return auth.Principal{}, auth.Refuse(answer.Reason, answer.Message)

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/isectech/service-networking/shared/platform/tracing"
 )
 
 // requestID returns the caller's request id if there is exactly one and it is 1–128 characters of
@@ -45,31 +47,11 @@ func only(h http.Header, name string) string {
 // ParseTraceparent parses a W3C traceparent header (Trace Context, level 2 §3.2). Both ids are "" when it
 // is malformed, which the specification wants ignored and not refused.
 func ParseTraceparent(s string) (trace, span string, sampled bool) {
-	const length = len("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-	if len(s) < length || s[2] != '-' || s[35] != '-' || s[52] != '-' {
+	sc, ok := tracing.Parse(s)
+	if !ok {
 		return "", "", false
 	}
-	version, trace, span, flags := s[:2], s[3:35], s[36:52], s[53:55]
-	switch {
-	case !lowerHex(version) || version == "ff",
-		version == "00" && len(s) != length,
-		len(s) > length && s[length] != '-',
-		!lowerHex(trace) || strings.Trim(trace, "0") == "",
-		!lowerHex(span) || strings.Trim(span, "0") == "",
-		!lowerHex(flags):
-		return "", "", false
-	}
-	low, _ := hex.DecodeString(flags)
-	return trace, span, low[0]&1 == 1
-}
-
-func lowerHex(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
+	return sc.TraceID().String(), sc.SpanID().String(), sc.IsSampled()
 }
 
 // headersOfIdentity and prefixesOfIdentity are the headers that decide who a caller is, what it asks for or

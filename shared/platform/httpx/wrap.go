@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/isectech/service-networking/shared/platform/telemetry"
+	"github.com/isectech/service-networking/shared/platform/tracing"
 )
 
 // Defaults and bounds of Wrap.
@@ -33,6 +34,7 @@ type Recorder interface {
 type Options struct {
 	Now     func() time.Time // required
 	Logger  *slog.Logger     // nil discards
+	Service string           // the function's name in spans
 	Errors  Table            // the answers to the domain's errors
 	Metrics Recorder         // nil counts nothing
 	Timeout time.Duration    // of one request; 0 means DefaultTimeout
@@ -85,9 +87,9 @@ type edge struct {
 func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := e.Now()
 	id := requestID(r.Header)
-	trace, span, _ := ParseTraceparent(only(r.Header, "Traceparent"))
-	ctx := context.WithValue(r.Context(), runtimeKey{}, e.runtime)
-	ctx = telemetry.WithRequest(ctx, telemetry.Request{ID: id, Trace: trace, Span: span})
+	ctx, span, ids := tracing.Serve(r.Context(), r, e.Service)
+	ctx = context.WithValue(ctx, runtimeKey{}, e.runtime)
+	ctx = telemetry.WithRequest(ctx, telemetry.Request{ID: id, Trace: ids.Trace, Span: ids.Span})
 	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
 	defer cancel()
 	if deadline, ok := ctx.Deadline(); ok {
@@ -107,6 +109,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		took := e.Now().Sub(start)
 		if p := recover(); p != nil {
 			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				span.End()
 				panic(p)
 			}
 			e.Logger.LogAttrs(ctx, slog.LevelError, "panic",
@@ -117,6 +120,8 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if out.status == http.StatusRequestEntityTooLarge {
 			drain(r, body, e.MaxBody)
 		}
+		out.WriteHeader(http.StatusOK) // unless there is a status
+		tracing.Answered(span, r, out.status, out.body.Len())
 		n := out.send(w)
 		e.record(ctx, r, out.status, n, took)
 	}()

@@ -47,6 +47,9 @@ func secretName(name string) bool {
 	return false
 }
 
+// Scrub masks what looks like a credential in a text that goes elsewhere than into a log.
+func Scrub(s string) string { return scrub(s) }
+
 // scrub masks what looks like a credential in a text.
 func scrub(s string) string {
 	if !strings.Contains(s, "eyJ") && !strings.Contains(s, "PRIVATE KEY") && !containsBearer(s) {

@@ -25,13 +25,30 @@ type scopeKey struct{}
 // from it, since the outermost handler logs what the innermost one found out.
 type scope struct {
 	request Request
-	mu      sync.Mutex
-	attrs   []slog.Attr
+	*notes
+}
+
+// notes are what Annotate has added to a request.
+type notes struct {
+	mu    sync.Mutex
+	attrs []slog.Attr
 }
 
 // WithRequest returns a context whose log lines carry the request's ids and whatever Annotate adds.
 func WithRequest(ctx context.Context, r Request) context.Context {
-	return context.WithValue(ctx, scopeKey{}, &scope{request: r})
+	return context.WithValue(ctx, scopeKey{}, &scope{request: r, notes: &notes{}})
+}
+
+// WithTrace returns a context whose log lines are those of the same request in another trace: an event is
+// delivered in one and was caused in another. Without ids it returns ctx.
+func WithTrace(ctx context.Context, trace, span string) context.Context {
+	s := scopeOf(ctx)
+	if trace == "" || s == nil {
+		return ctx
+	}
+	other := &scope{request: s.request, notes: s.notes}
+	other.request.Trace, other.request.Span = trace, span
+	return context.WithValue(ctx, scopeKey{}, other)
 }
 
 // RequestOf returns the request that a context belongs to; the zero Request when it belongs to none.
@@ -65,11 +82,11 @@ func scopeOf(ctx context.Context) *scope {
 	return s
 }
 
-// annotations returns a copy of the scope's attributes.
-func (s *scope) annotations() []slog.Attr {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.attrs)
+// annotations returns a copy of the attributes.
+func (n *notes) annotations() []slog.Attr {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.attrs)
 }
 
 // setAttr puts a into attrs, in the place of one with the same key if there is one: a JSON object with a
