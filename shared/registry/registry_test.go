@@ -297,6 +297,9 @@ func TestLeaseChangesWithRegistration(t *testing.T) {
 				t.Errorf("step %d, lease %v: the %s finds it: %t", i, step.lease, name, got)
 			}
 		}
+		if _, err := f.store.Get(t.Context(), store.Ref{Collection: store.Leases, ID: "backend-services-1"}); errors.Is(err, store.ErrNotFound) != (step.lease == 0) {
+			t.Errorf("step %d, lease %v: the stored lease: %v", i, step.lease, err)
+		}
 		if step.lease == 0 {
 			if _, err := r.Heartbeat(t.Context(), by(backend), "backend-services-1"); err != nil {
 				t.Errorf("step %d: heartbeat without a lease: %v", i, err)

@@ -280,6 +280,30 @@ func TestOneReaderRefreshesForAll(t *testing.T) {
 	}
 }
 
+// TestNobodyElseWaitsInAnOutage has one reader try a store that failed before and now hangs. The other
+// one is served at once; if it waited, this test would not end.
+func TestNobodyElseWaitsInAnOutage(t *testing.T) {
+	t.Parallel()
+	f, broken, r := faulty(t)
+	view(t, r)
+	broken.Fail(storetest.CallChanges, 1, store.ErrUnavailable)
+	f.clock.Advance(time.Second)
+	view(t, r)
+	f.clock.Advance(time.Second)
+	release, tries := make(chan struct{}), broken.Calls(storetest.CallChanges)
+	broken.Hold(storetest.CallChanges, release)
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = r.View(t.Context()) })
+	for broken.Calls(storetest.CallChanges) == tries {
+		runtime.Gosched()
+	}
+	if v := view(t, r); v.Age() != 2*time.Second {
+		t.Errorf("age %v", v.Age())
+	}
+	close(release)
+	wg.Wait()
+}
+
 func TestLostAnswerIsSeenAllTheSame(t *testing.T) {
 	t.Parallel()
 	f, broken, r := faulty(t)
