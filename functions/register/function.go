@@ -10,26 +10,29 @@ import (
 
 	"github.com/isectech/service-networking/shared/platform/boot"
 	"github.com/isectech/service-networking/shared/platform/config"
-	"github.com/isectech/service-networking/shared/platform/telemetry"
-	"github.com/isectech/service-networking/shared/store/firestorestore"
 )
 
-func init() { boot.HTTP("Register", build) }
+func init() {
+	boot.HTTP("Register", entry((*Service).Handler))
+	boot.HTTP(CommandName, entry((*Service).Commands))
+	boot.HTTP(ChangedName, entry((*Service).Changes))
+}
 
-// build is the composition root of the deployed function.
-func build(ctx context.Context, env boot.Env) (http.Handler, error) {
-	var cfg Config
-	if err := config.Load(env.Lookup, &cfg); err != nil {
-		return nil, err
+// entry is the composition root of a deployed function.
+func entry(face func(*Service) http.Handler) boot.Build {
+	return func(ctx context.Context, env boot.Env) (http.Handler, error) {
+		var cfg Config
+		if err := config.Load(env.Lookup, &cfg); err != nil {
+			return nil, err
+		}
+		deps, err := backEnds(ctx, env, cfg)
+		if err != nil {
+			return nil, err
+		}
+		s, err := New(cfg, deps)
+		if err != nil {
+			return nil, err
+		}
+		return face(s), nil
 	}
-	documents, err := firestorestore.Open(ctx, cfg.Project, env.Now)
-	if err != nil {
-		return nil, err
-	}
-	env.OnShutdown("firestore", documents.Close)
-	s, err := New(cfg, Deps{Store: documents, Now: env.Now, Logger: env.Logger, Metrics: telemetry.NewMetrics()})
-	if err != nil {
-		return nil, err
-	}
-	return s.Handler(), nil
 }

@@ -3,6 +3,7 @@
 package register
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"github.com/isectech/service-networking/shared/auth/authn"
 	"github.com/isectech/service-networking/shared/auth/token"
 	"github.com/isectech/service-networking/shared/platform/config"
+	"github.com/isectech/service-networking/shared/platform/events"
 	"github.com/isectech/service-networking/shared/platform/guard"
 	"github.com/isectech/service-networking/shared/platform/httpx"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
@@ -29,6 +31,11 @@ type Deps struct {
 	Now     func() time.Time
 	Logger  *slog.Logger
 	Metrics *telemetry.Metrics
+
+	// For events.
+	Publisher events.Publisher
+	Told      Told
+	Share     func(context.Context, store.Document) error // nil: there is nowhere to share records
 }
 
 // Service is the registry.
@@ -93,6 +100,7 @@ func (s *Service) Handler() http.Handler {
 	mux.Handle("GET /internal/registry/health", s.health)
 	return httpx.Wrap(mux, httpx.Options{
 		Now: s.deps.Now, Logger: s.deps.Logger, Errors: errorTable(), Timeout: s.cfg.RequestTimeout.Duration(), Metrics: s.metrics,
+		Service: Name,
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/store"
 )
 
 // Snapshot is the whole registry at one moment, immutable but for the ends of leases, which heartbeats
@@ -164,4 +165,17 @@ func (e *entry) postings() iter.Seq[posting] {
 			}
 		}
 	}
+}
+
+// InstanceOf returns the instance that a stored document of the collection services holds. Its lease is
+// not in there.
+func InstanceOf(doc store.Document) (Instance, error) {
+	record, err := decodeRecord(doc)
+	if err != nil {
+		return Instance{}, err
+	}
+	return Instance{
+		Registration: record.Registration, Status: record.Status, StatusSince: record.StatusSince, Generation: doc.Generation,
+		RegisteredAt: record.RegisteredAt, UpdatedAt: doc.UpdatedAt,
+	}, nil
 }

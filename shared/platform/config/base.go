@@ -17,6 +17,8 @@ type Base struct {
 	Environment        auth.Environment `env:"ENVIRONMENT, default=production" desc:"Where this runs: production, staging or development."`
 	Project            string           `env:"GOOGLE_CLOUD_PROJECT" desc:"Google Cloud project that holds the documents and secrets."`
 	FirestoreEmulator  HostPort         `env:"FIRESTORE_EMULATOR_HOST" desc:"host:port of a Firestore emulator to use instead of Firestore; refused on Cloud Run."`
+	PubSubEmulator     HostPort         `env:"PUBSUB_EMULATOR_HOST" desc:"host:port of a Pub/Sub emulator to use instead of Pub/Sub; refused on Cloud Run."`
+	RedisURL           Secret           `env:"REDIS_URL" desc:"redis://[user][:password@]host[:port][/database], or rediss: for TLS; a cache that may be lost at any moment. Unless given, each instance keeps to itself."`
 	RequestTimeout     PositiveDuration `env:"REQUEST_TIMEOUT, default=60s" desc:"How long one request may take, at most 1h."`
 	TrustedProxyMarker ProxyMarkers     `env:"TRUSTED_PROXY_MARKER" desc:"One value of X-ISECTECH-Proxy-Marker, or two separated by a comma, that prove a trusted proxy; each at least 16 characters."`
 	Service            string           `env:"K_SERVICE" desc:"Name of the Cloud Run service; set by Cloud Run."`
@@ -37,6 +39,9 @@ func (b *Base) Validate() error {
 	}
 	if b.Service != "" && b.FirestoreEmulator != "" {
 		errs = append(errs, Faultf("FIRESTORE_EMULATOR_HOST", "must not be set on Cloud Run"))
+	}
+	if b.Service != "" && b.PubSubEmulator != "" {
+		errs = append(errs, Faultf("PUBSUB_EMULATOR_HOST", "must not be set on Cloud Run"))
 	}
 	return errors.Join(errs...)
 }
