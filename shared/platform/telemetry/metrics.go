@@ -27,6 +27,7 @@ type Metrics struct {
 	expiry     *prometheus.GaugeVec
 	up         *prometheus.GaugeVec
 	success    *prometheus.GaugeVec
+	events     *eventMetrics
 }
 
 // NewMetrics returns metrics that have counted nothing.
@@ -61,6 +62,7 @@ func NewMetrics() *Metrics {
 		}, []string{"job"}),
 	}
 	m.registry.MustRegister(m.requests, m.durations, m.auth, m.discovery, m.handshakes, m.expiry, m.up, m.success)
+	m.events = newEventMetrics(m.registry)
 	return m
 }
 
