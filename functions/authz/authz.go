@@ -27,7 +27,8 @@ const Name = "isectech-authz"
 type Deps struct {
 	Store      store.Store
 	Secrets    *secrets.Client
-	Assertions Assertions // nil: no ID tokens are exchanged
+	Assertions Assertions       // nil: no ID tokens are exchanged
+	Nonces     signature.Nonces // of all instances together; nil: this is the only one, and keeps them in memory
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Metrics    *telemetry.Metrics
@@ -41,8 +42,6 @@ type Service struct {
 	keys    *trust.KeyRing
 	signers *signers
 	guard   *guard.Guard
-
-	recentNonces signature.Nonces // of this instance
 }
 
 // maxNonces bounds the nonces that one instance remembers: 1,600 signed requests a second for the ten
@@ -55,7 +54,9 @@ func New(cfg Config, deps Deps) *Service {
 	s.trust = trust.NewSource(deps.Store, deps.Now)
 	s.keys = trust.NewKeyRing(deps.Store, deps.Secrets, deps.Now)
 	s.signers = newSigners(s.trust, deps.Secrets)
-	s.recentNonces = signature.NewMemoryNonces(maxNonces, deps.Now)
+	if s.deps.Nonces == nil {
+		s.deps.Nonces = signature.NewMemoryNonces(maxNonces, deps.Now)
+	}
 	s.guard = &guard.Guard{
 		Hops:       authn.Hops{Match: cfg.TrustedProxyMarker.Match},
 		Trust:      s.trust,
@@ -86,7 +87,7 @@ func (s *Service) Handler() http.Handler {
 	mux.Handle("GET /metrics", s.metrics)
 	return httpx.Wrap(mux, httpx.Options{
 		Now: s.deps.Now, Logger: s.deps.Logger, Errors: s.errors(), Timeout: s.cfg.RequestTimeout.Duration(),
-		Metrics: s.deps.Metrics.ForService(Name),
+		Metrics: s.deps.Metrics.ForService(Name), Service: Name,
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/isectech/service-networking/functions/authz"
 	"github.com/isectech/service-networking/functions/register"
 	"github.com/isectech/service-networking/shared/platform/config"
+	"github.com/isectech/service-networking/shared/platform/tracing"
 	"github.com/isectech/service-networking/test/devtest"
 )
 
@@ -31,6 +32,7 @@ func TestConfiguration(t *testing.T) {
 	for name, dst := range map[string]any{
 		"authz":    &authz.Config{},
 		"register": &register.Config{},
+		"tracing":  &tracing.Config{},
 	} {
 		// What every part has is said once.
 		own := slices.DeleteFunc(describe(t, dst), func(v config.Variable) bool { return slices.Contains(base, v) })

@@ -122,6 +122,28 @@ func NothingEmbedded(t *Tree) ([]Violation, error) {
 	return found, nil
 }
 
+// recorders are what records spans and sends them away, and exporters is the package that a function imports
+// for it.
+var (
+	recorders = []string{"go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/exporters"}
+	exporters = Prefix + "shared/platform/tracing/otlp"
+)
+
+// SpansAsked keeps OpenTelemetry's SDK and exporters out of every function that does not ask for them by an
+// import of its own.
+func SpansAsked(t *Tree) ([]Violation, error) {
+	var found []Violation
+	for _, p := range t.Packages {
+		if !strings.HasPrefix(p.Dir, "functions/") || slices.Contains(t.Imports[p.Path], exporters) {
+			continue
+		}
+		if chain := t.reach(p.Path, recorders); chain != nil {
+			found = append(found, Violation{p.Dir, "links what records spans without asking for it: " + strings.Join(chain, " → ")})
+		}
+	}
+	return found, nil
+}
+
 // TestingApart keeps the testing package, and so whatever serves tests, out of every function and program.
 func TestingApart(t *Tree) ([]Violation, error) {
 	var found []Violation

@@ -28,6 +28,7 @@ var laws = map[string]Law{
 	"FunctionsApart":  FunctionsApart,
 	"NoCloud":         NoCloud,
 	"NothingEmbedded": NothingEmbedded,
+	"SpansAsked":      SpansAsked,
 	"TestingApart":    TestingApart,
 	"Replaced":        Replaced,
 	"OneVersion":      OneVersion,
@@ -186,6 +187,19 @@ func TestLaws(t *testing.T) {
 				"functions/f/g_test.go": "package f\n\nimport _ \"testing\"\n",
 			},
 			want: []string{"functions/f: ships what serves tests: functions/f → shared/a → shared/a/atest → testing"},
+		},
+		"spans that nobody asked for": {
+			law: SpansAsked,
+			files: map[string]string{
+				"shared/platform/tracing/otlp/o.go": "package otlp\n\nimport _ \"go.opentelemetry.io/otel/sdk/trace\"\n",
+				"shared/platform/go.mod":            "module " + Prefix + "shared/platform\ngo 1.26.0\n",
+				"go.work":                           "go 1.26.0\nuse (\n\t./shared/a\n\t./shared/platform\n\t./functions/f\n\t./functions/g\n)\n",
+				"shared/a/b.go":                     "package a\n\nimport _ \"" + Prefix + "shared/platform/tracing/otlp\"\n",
+				"functions/g/go.mod":                "module " + Prefix + "functions/g\ngo 1.26.0\n",
+				"functions/g/function.go":           "package g\n\nimport _ \"" + Prefix + "shared/platform/tracing/otlp\"\n",
+			},
+			want: []string{"functions/f: links what records spans without asking for it: functions/f → shared/a → " +
+				"shared/platform/tracing/otlp → go.opentelemetry.io/otel/sdk/trace"},
 		},
 		"sleep, in a test too": {
 			law: NoSleep,

@@ -73,7 +73,7 @@ type started struct {
 func start(t *testing.T, env ...string) *started {
 	t.Helper()
 	port := freePort(t)
-	s := &started{cmd: exec.CommandContext(t.Context(), os.Args[0]), url: "http://127.0.0.1:" + port, stderr: &strings.Builder{}} //nolint:gosec // this very binary
+	s := &started{cmd: exec.CommandContext(t.Context(), os.Args[0]), url: "http://127.0.0.1:" + port, stderr: &strings.Builder{}}
 	s.cmd.Env = append([]string{childVariable + "=" + port}, env...)
 	s.cmd.Stderr = s.stderr
 	var err error
@@ -212,6 +212,18 @@ func TestBadConfigurationStopsTheStart(t *testing.T) {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q does not name %s", said, want)
 		}
+	}
+}
+
+// A function that is told to record spans and cannot says so when it starts, not by traces that nobody finds.
+func TestTracesWithoutExporters(t *testing.T) {
+	t.Parallel()
+	s := start(t, "FUNCTION_TARGET=Path", "OTEL_TRACES_EXPORTER=otlp")
+	for s.stdout.Scan() {
+		t.Errorf("unexpected output %q", s.stdout.Text())
+	}
+	if code, said := s.exit(t), s.stderr.String(); code != 1 || !strings.Contains(said, "OTEL_TRACES_EXPORTER: otlp: this binary was linked without exporters") {
+		t.Errorf("exit status %d, said %q", code, said)
 	}
 }
 

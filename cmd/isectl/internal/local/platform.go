@@ -47,6 +47,11 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	logger := telemetry.NewLogger(o.Logs, telemetry.LogOptions{Level: base.LogLevel, Project: base.Project})
+	stop, err := o.trace(ctx, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
 	b, err := open(ctx, o.Dir, o.Now)
 	if err != nil {
 		return err
@@ -107,7 +112,7 @@ func (o Options) compose(boot *bootstrap.Platform, info Info, logger *slog.Logge
 	adder := &serviceAdder{boot: boot, guard: authorizer.Guard()}
 	own.Handle("POST /"+strings.Join(ServicesPath(), "/"), adder.add)
 
-	ownHandler := httpx.Wrap(own, httpx.Options{Now: o.Now, Logger: logger, Errors: guard.Errors()})
+	ownHandler := httpx.Wrap(own, httpx.Options{Now: o.Now, Logger: logger, Errors: guard.Errors(), Service: serviceName})
 	authzHandler, registerHandler := authorizer.Handler(), registrar.Handler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Not an http.ServeMux, which would redirect paths that are not clean.
