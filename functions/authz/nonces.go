@@ -4,30 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/isectech/service-networking/shared/auth/signature"
+	"github.com/isectech/service-networking/shared/platform/redis"
 	"github.com/isectech/service-networking/shared/store"
 )
 
-// nonces returns where the nonce of a request is used up: in this instance's memory, and for everything
-// but reads also in the store, which all instances share and a restart does not forget.
+// nonces returns where the nonce of a request is used up: in what all instances share, and for everything
+// but reads also in the store, which forgets nothing.
 func (s *Service) nonces(r signature.Request) signature.Nonces {
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		return s.recentNonces
-	}
-	return both{s.recentNonces, storedNonces{s.deps.Store}}
-}
-
-// both uses a nonce up in two places; it is good only where neither has seen it.
-type both [2]signature.Nonces
-
-func (b both) Use(ctx context.Context, key string, until time.Time) error {
-	if err := b[0].Use(ctx, key, until); err != nil {
-		return err
-	}
-	return b[1].Use(ctx, key, until)
+	return redis.NonceOrder{Shared: s.deps.Nonces, Durable: storedNonces{s.deps.Store}}.For(r)
 }
 
 // storedNonces keeps nonces as documents that expire.
