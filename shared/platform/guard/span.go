@@ -19,6 +19,7 @@ func (g *Guard) authenticate(r *http.Request, original authn.Original) (*trust.S
 	defer span.End()
 	st, principals, err := g.judge(r.WithContext(ctx), original)
 	if err != nil {
+		tracing.Annotate(ctx, tracing.Text("auth.method", string(MethodOf(r))))
 		tracing.Fail(span, string(cmp.Or(auth.ReasonOf(err), "error")))
 		return st, principals, err
 	}
