@@ -34,6 +34,6 @@ func backEnds(ctx context.Context, env boot.Env, cfg Config) (Deps, error) {
 		return deps, err
 	}
 	env.OnShutdown("redis", func(context.Context) error { cache.Close(); return nil })
-	deps.Told = &ToldShared{Redis: cache, Environment: cfg.Environment}
+	deps.SharedBy(cache, documents, cfg.Environment, env.Now)
 	return deps, nil
 }

@@ -354,4 +354,3 @@ func TestChangesOfOtherThings(t *testing.T) {
 		t.Errorf("%d, %d events", code, len(f.published.All()))
 	}
 }
-

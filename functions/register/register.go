@@ -36,6 +36,8 @@ type Deps struct {
 	Publisher events.Publisher
 	Told      Told
 	Share     func(context.Context, store.Document) error // nil: there is nowhere to share records
+
+	Version func(context.Context) (version string, ok bool) // of all records; see registry.Options
 }
 
 // Service is the registry.
@@ -69,7 +71,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.registry = registry.New(registry.Options{
 		Store: deps.Store, Names: s.names, Now: deps.Now,
-		AllowLoopback: cfg.AllowLoopback, MinInterval: cfg.minInterval(), MaxStale: cfg.MaxStale.Duration(),
+		AllowLoopback: cfg.AllowLoopback, MinInterval: cfg.minInterval(), MaxStale: cfg.MaxStale.Duration(), Version: deps.Version,
 		OnError: func(err error) {
 			deps.Logger.Error("registry record cannot be read", slog.String("error", err.Error()))
 		},

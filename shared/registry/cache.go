@@ -18,6 +18,7 @@ import (
 type cache struct {
 	store   store.Store
 	onError func(error)
+	version func(context.Context) (string, bool) // nil: there is none
 	current atomic.Pointer[Snapshot]
 	changed notice
 
@@ -26,6 +27,8 @@ type cache struct {
 	tombstones map[store.Ref]tombstone
 	positions  map[string]store.Position // of the feed, by collection
 	filled     bool                      // a refresh has ended
+	known      string                    // the version that the records were last read at; "" where there was none
+	skipped    int                       // how often they have not been read since
 	shared     sharedStrings
 }
 
@@ -169,7 +172,7 @@ func (c *cache) applyLease(next *Snapshot, doc store.Document, now time.Time) {
 // refresh brings the snapshot up to date with the store. A registration and its lease are committed
 // together, so reading the records before the leases never shows a record without the lease it came with.
 func (c *cache) refresh(ctx context.Context, now time.Time) error {
-	records, err := c.read(ctx, store.Services, now)
+	records, err := c.readRecords(ctx, now)
 	if err != nil {
 		return err
 	}
@@ -195,6 +198,37 @@ func (c *cache) refresh(ctx context.Context, now time.Time) error {
 		c.show(&next)
 	}
 	return nil
+}
+
+// maxSkipped is how often in a row the records are taken to be as they were because their version is: what
+// nobody could tell the version's keeper is found out by then.
+const maxSkipped = 4
+
+// readRecords reads the changes of the records, unless their version says that there are none.
+func (c *cache) readRecords(ctx context.Context, now time.Time) (changes, error) {
+	version, ok := "", false
+	if c.version != nil {
+		version, ok = c.version(ctx) // before the store is read, so that what comes in between is read again
+	}
+	if !ok {
+		version = ""
+	}
+	c.mu.Lock()
+	same := c.filled && ok && version == c.known && c.skipped < maxSkipped
+	if same {
+		c.skipped++
+	}
+	c.mu.Unlock()
+	if same {
+		return changes{}, nil
+	}
+	got, err := c.read(ctx, store.Services, now)
+	if err == nil {
+		c.mu.Lock()
+		c.known, c.skipped = version, 0
+		c.mu.Unlock()
+	}
+	return got, err
 }
 
 // applyAll takes documents in as one change of the snapshot.

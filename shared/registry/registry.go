@@ -56,6 +56,10 @@ type Options struct {
 	MaxStale      time.Duration // one older than this is not served; 0 means 24 hours
 	ReadTimeout   time.Duration // of one refresh; 0 means 10 seconds
 	OnError       func(error)   // told of documents that cannot be read; nil: no one is
+	// Version, where there is one, returns a text that changes with every change of a record, at little cost:
+	// while it stays the same the records are not read, though at least every fifth time all the same. ok is
+	// false while it is not known.
+	Version func(ctx context.Context) (version string, ok bool)
 }
 
 // Registry performs registrations on a store and answers reads from a snapshot of it. It is safe for
@@ -80,6 +84,7 @@ func New(o Options) *Registry {
 		rules: Rules{AllowLoopback: o.AllowLoopback, MinInterval: o.MinInterval},
 		cache: newCache(o.Store, onError),
 	}
+	r.cache.version = o.Version
 	r.fresh.cache = r.cache
 	r.fresh.bound = orElse(o.Freshness, time.Second)
 	r.fresh.maxStale = orElse(o.MaxStale, 24*time.Hour)

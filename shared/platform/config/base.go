@@ -17,6 +17,7 @@ type Base struct {
 	Environment        auth.Environment `env:"ENVIRONMENT, default=production" desc:"Where this runs: production, staging or development."`
 	Project            string           `env:"GOOGLE_CLOUD_PROJECT" desc:"Google Cloud project that holds the documents and secrets."`
 	FirestoreEmulator  HostPort         `env:"FIRESTORE_EMULATOR_HOST" desc:"host:port of a Firestore emulator to use instead of Firestore; refused on Cloud Run."`
+	SecretManager      HostPort         `env:"SECRET_MANAGER_EMULATOR_HOST" desc:"host:port of a stand-in to use instead of Secret Manager; refused on Cloud Run."`
 	PubSubEmulator     HostPort         `env:"PUBSUB_EMULATOR_HOST" desc:"host:port of a Pub/Sub emulator to use instead of Pub/Sub; refused on Cloud Run."`
 	RedisURL           Secret           `env:"REDIS_URL" desc:"redis://[user][:password@]host[:port][/database], or rediss: for TLS; a cache that may be lost at any moment. Unless given, each instance keeps to itself."`
 	RequestTimeout     PositiveDuration `env:"REQUEST_TIMEOUT, default=60s" desc:"How long one request may take, at most 1h."`
@@ -39,6 +40,9 @@ func (b *Base) Validate() error {
 	}
 	if b.Service != "" && b.FirestoreEmulator != "" {
 		errs = append(errs, Faultf("FIRESTORE_EMULATOR_HOST", "must not be set on Cloud Run"))
+	}
+	if b.Service != "" && b.SecretManager != "" {
+		errs = append(errs, Faultf("SECRET_MANAGER_EMULATOR_HOST", "must not be set on Cloud Run"))
 	}
 	if b.Service != "" && b.PubSubEmulator != "" {
 		errs = append(errs, Faultf("PUBSUB_EMULATOR_HOST", "must not be set on Cloud Run"))

@@ -21,7 +21,9 @@ import (
 	"github.com/googleapis/gax-go/v2"
 	"google.golang.org/api/iterator"
 	"google.golang.org/api/option"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 )
 
 // MaxPayload is the largest payload that Secret Manager takes, in bytes.
@@ -78,6 +80,17 @@ func New(ctx context.Context, project string, opts ...option.ClientOption) (*Cli
 		}),
 	}
 	return &Client{api: api, parent: "projects/" + project}, nil
+}
+
+// At returns the options of a client of a stand-in at an address, in the clear; none for the empty address.
+func At(address string) []option.ClientOption {
+	if address == "" {
+		return nil
+	}
+	return []option.ClientOption{
+		option.WithEndpoint(address), option.WithoutAuthentication(),
+		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
+	}
 }
 
 // Close ends the client's connections.

@@ -99,6 +99,16 @@ func (s *Server) Client(ctx context.Context) (*secrets.Client, error) {
 	return secrets.New(ctx, Project, opts...)
 }
 
+// Serve answers on a listener too, for other processes on this machine (secrets.At), until Close. There is no
+// authentication: the listener must be out of everyone else's reach.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.grpc.Serve(l)
+	if errors.Is(err, grpc.ErrServerStopped) {
+		return nil
+	}
+	return err
+}
+
 // ClientOptions returns the options that connect one Google client to the server; the client's Close
 // ends the connection.
 func (s *Server) ClientOptions() ([]option.ClientOption, error) {

@@ -1,0 +1,39 @@
+package authz
+
+import (
+	"context"
+
+	"github.com/isectech/service-networking/shared/platform/boot"
+	"github.com/isectech/service-networking/shared/platform/redis"
+	"github.com/isectech/service-networking/shared/platform/secrets"
+	"github.com/isectech/service-networking/shared/platform/telemetry"
+	"github.com/isectech/service-networking/shared/store/firestorestore"
+)
+
+// backEnds opens what the function rests on in production: Firestore, Secret Manager and, where there is one,
+// Redis. None of them is waited for.
+func backEnds(ctx context.Context, env boot.Env, cfg Config) (Deps, error) {
+	deps := Deps{Now: env.Now, Logger: env.Logger, Metrics: telemetry.NewMetrics()}
+	documents, err := firestorestore.Open(ctx, cfg.Project, env.Now)
+	if err != nil {
+		return deps, err
+	}
+	env.OnShutdown("firestore", documents.Close)
+	deps.Store = documents
+	vault, err := secrets.New(ctx, cfg.Project, secrets.At(string(cfg.SecretManager))...)
+	if err != nil {
+		return deps, err
+	}
+	env.OnShutdown("secret manager", func(context.Context) error { return vault.Close() })
+	deps.Secrets = vault
+	if cfg.RedisURL.IsZero() {
+		return deps, nil
+	}
+	cache, err := redis.Open(cfg.RedisURL.Reveal(), redis.Options{Now: env.Now})
+	if err != nil {
+		return deps, err
+	}
+	env.OnShutdown("redis", func(context.Context) error { cache.Close(); return nil })
+	deps.Nonces = redis.NewNonces(cache, env.Now)
+	return deps, nil
+}
