@@ -43,6 +43,7 @@ func (v *IDTokens) Verify(ctx context.Context, raw string) (string, error) {
 		Email         string `json:"email"`
 		EmailVerified bool   `json:"email_verified"`
 		IssuedAt      int64  `json:"iat"`
+		NotBefore     int64  `json:"nbf"`
 		ExpiresAt     int64  `json:"exp"`
 	}
 	if err := json.Unmarshal(payload, &c); err != nil { // strict about duplicate and differently cased members
@@ -58,7 +59,7 @@ func (v *IDTokens) Verify(ctx context.Context, raw string) (string, error) {
 		return "", auth.Refuse(auth.WrongAudience, "the ID token is for another audience")
 	case now.After(expires.Add(idTokenLeeway)):
 		return "", auth.Refuse(auth.Expired, "the ID token has expired")
-	case issued.After(now.Add(idTokenLeeway)):
+	case issued.After(now.Add(idTokenLeeway)), time.Unix(c.NotBefore, 0).After(now.Add(idTokenLeeway)):
 		return "", auth.Refuse(auth.NotYetValid, "the ID token is of the future")
 	case expires.Sub(issued) > idTokenMaxLife:
 		return "", auth.Refuse(auth.MalformedToken, "the ID token lives longer than an hour")

@@ -2,7 +2,9 @@ package authz
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"net/http"
 
 	"github.com/isectech/service-networking/shared/auth"
@@ -58,15 +60,21 @@ func (s *Service) authorize(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	mayAsk := guard.Scopes(p, st)
+	others := guard.Scopes(p, st).Has(auth.AdminRead)
 	decisions := make([]map[string]any, len(batch.Questions))
 	for i, a := range batch.Questions {
-		e, required, err := s.evidenceOf(a, st)
+		e, required, err := s.evidenceOf(a, p, st)
 		if err != nil {
-			return httpx.InvalidRequest("the request is malformed", httpx.FieldError{Field: "questions", Message: err.Error()})
+			return httpx.InvalidRequest("the request is malformed",
+				httpx.FieldError{Field: fmt.Sprintf("questions[%d]", i), Message: err.Error()})
 		}
-		if e.Caller != p.Subject.String() && !mayAsk.Has(auth.AdminRead) {
-			return httpx.InsufficientScope(auth.AdminRead)
+		if e.Caller != p.Subject.String() {
+			if !others {
+				return httpx.InsufficientScope(auth.AdminRead)
+			}
+			if !s.trust.Writable(st) { // what rests on an admin scope
+				return auth.Refuse(auth.PolicyUnavailable, staleDetail)
+			}
 		}
 		if decisions[i], err = s.decide(r, st, e, required, batch.Explain); err != nil {
 			return err
@@ -85,14 +93,15 @@ func readQuestions(r *http.Request) (questions, error) {
 	if err != nil {
 		return batch, err
 	}
-	body, err := httpx.ReadBody(r, httpx.DefaultMaxBody)
+	body, err := httpx.ReadJSON(r, httpx.DefaultMaxBody)
 	if err != nil {
 		return batch, err
 	}
+	var into any = &batch
 	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("[")) {
-		body = append(append([]byte(`{"questions":`), body...), '}')
+		into = &batch.Questions
 	}
-	if err := httpx.UnmarshalStrict(body, &batch); err != nil {
+	if err := httpx.UnmarshalStrict(body, into); err != nil {
 		return batch, err
 	}
 	batch.Explain = batch.Explain || explain
@@ -103,10 +112,11 @@ func readQuestions(r *http.Request) (questions, error) {
 }
 
 // evidenceOf turns a question into what the policy is asked. The caller is taken to hold what it may be
-// granted, as a fresh token of all its scopes would.
-func (s *Service) evidenceOf(a ask, st *trust.State) (evidence, []string, error) {
+// granted, as a fresh token of all its scopes would, in the environment of whoever asks unless it says.
+func (s *Service) evidenceOf(a ask, by auth.Principal, st *trust.State) (evidence, []string, error) {
 	e := evidence{
-		At: s.deps.Now().UnixMilli(), PolicyVersion: st.Policy.Version(), Method: a.Method, Path: a.Path, Environment: s.cfg.Environment,
+		At: s.deps.Now().UnixMilli(), PolicyVersion: st.Policy.Version(), Method: a.Method, Path: a.Path,
+		Environment: cmp.Or(by.Environment, s.cfg.Environment),
 	}
 	caller, err := named(a.Caller, st)
 	if err != nil {
@@ -212,6 +222,9 @@ func (s *Service) explain(r *http.Request, e evidence) ([]policy.Rule, error) {
 		return nil, err
 	}
 	rules := p.Explain(q).Rules
+	if e.Reason == auth.PolicyUnavailable {
+		rules = append(rules, policy.Rule{Rule: "policy_age", Outcome: "deny", Detail: staleDetail})
+	}
 	if e.UnknownScopes {
 		rules = append(rules, policy.Rule{Rule: "scopes", Outcome: "deny", Detail: "a scope was required that does not exist"})
 	}

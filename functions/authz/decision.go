@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/isectech/service-networking/shared/auth"
@@ -26,7 +27,9 @@ var errDecisionID = errors.New("not a decision of this platform")
 // Bounds of what a caller's words take up in an id.
 const (
 	maxEvidencePath   = 512
-	maxDecisionID     = 4096
+	maxEvidenceMethod = 33      // one more than a method has
+	maxEvidenceName   = 64      // of an audience
+	maxDecisionID     = 7 << 10 // what those bounds allow, each byte escaped
 	decisionVersion   = 1
 	decisionMACLength = 16
 	decisionHead      = 1 + decisionMACLength
@@ -75,9 +78,9 @@ func (s *Service) seal(ctx context.Context, e evidence) (string, error) {
 		return "", err
 	}
 	e.ID, e.KeyID = rand.Text(), key.id
-	if len(e.Path) > maxEvidencePath {
-		e.Path = e.Path[:maxEvidencePath]
-	}
+	e.Path = e.Path[:min(len(e.Path), maxEvidencePath)]
+	e.Method = e.Method[:min(len(e.Method), maxEvidenceMethod)]
+	e.Audience = e.Audience[:min(len(e.Audience), maxEvidenceName)]
 	payload, err := json.Marshal(e)
 	if err != nil {
 		return "", fmt.Errorf("decision id: %w", err)
@@ -89,7 +92,7 @@ func (s *Service) seal(ctx context.Context, e evidence) (string, error) {
 // open returns the evidence in a decision id made by seal.
 func (s *Service) open(ctx context.Context, id string) (evidence, error) {
 	var e evidence
-	if len(id) > maxDecisionID {
+	if len(id) > maxDecisionID || strings.ContainsAny(id, "\r\n") { // line breaks the decoder would skip
 		return e, errDecisionID
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(id)

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"mime"
@@ -10,8 +11,8 @@ import (
 	"time"
 
 	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/auth/authn"
 	"github.com/isectech/service-networking/shared/auth/policy"
-	"github.com/isectech/service-networking/shared/auth/signature"
 	"github.com/isectech/service-networking/shared/auth/token"
 	"github.com/isectech/service-networking/shared/platform/httpx"
 	"github.com/isectech/service-networking/shared/platform/trust"
@@ -38,21 +39,14 @@ func (s *Service) token(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	answer, err := s.issue(r)
 	if err != nil {
-		return oauth(err)
+		return oauth(r.Context(), err)
 	}
 	return httpx.WriteJSON(w, http.StatusOK, answer)
 }
 
 func (s *Service) issue(r *http.Request) (map[string]any, error) {
 	// Who asks is settled before what is asked, by the request as it was sent.
-	var principals []auth.Principal
-	var st *trust.State
-	var err error
-	if signature.Present(r.Header) || r.Header.Get("Authorization") != "" {
-		st, principals, err = s.guard.Authenticate(r)
-	} else {
-		st, err = s.trust.State(r.Context())
-	}
+	st, principals, err := s.client(r)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +59,7 @@ func (s *Service) issue(r *http.Request) (map[string]any, error) {
 	case grantClientCredentials:
 		g, err = s.clientCredentials(st, principals, form)
 	case grantJWTBearer:
-		g, err = s.jwtBearer(r, st, form)
+		g, err = s.jwtBearer(r, st, principals, form)
 	case "":
 		err = oauthError("invalid_request", "grant_type is missing")
 	default:
@@ -77,6 +71,18 @@ func (s *Service) issue(r *http.Request) (map[string]any, error) {
 	return s.mint(r, st, g, form)
 }
 
+// client returns who the request's own credentials prove, which is nobody where it carries none.
+func (s *Service) client(r *http.Request) (st *trust.State, principals []auth.Principal, err error) {
+	if authn.Present(r) {
+		st, principals, err = s.guard.Authenticate(r)
+		if auth.ReasonOf(err) != auth.NoCredentials { // what looked like one may have been taken off
+			return st, principals, err
+		}
+	}
+	st, err = s.trust.State(r.Context())
+	return st, nil, err
+}
+
 // clientCredentials is the grant of a service that signed the request with its API key.
 func (s *Service) clientCredentials(st *trust.State, principals []auth.Principal, form url.Values) (grant, error) {
 	i := slices.IndexFunc(principals, func(p auth.Principal) bool { return p.Method == auth.MethodAPIKey })
@@ -84,8 +90,10 @@ func (s *Service) clientCredentials(st *trust.State, principals []auth.Principal
 		return grant{}, auth.Refuse(auth.NoCredentials, "the request is not signed with an API key")
 	}
 	p := principals[i]
-	if id := form.Get("client_id"); id != "" && id != p.Subject.String() {
-		return grant{}, auth.Refuse(auth.IdentityMismatch, "client_id does not name the service that signed the request")
+	if id := form.Get("client_id"); id != "" {
+		if named, ok := st.Resolve(id); !ok || named != p.Subject {
+			return grant{}, auth.Refuse(auth.IdentityMismatch, "client_id does not name the service that signed the request")
+		}
 	}
 	g := grant{
 		subject: p.Subject, environment: p.Environment, method: p.Method,
@@ -112,10 +120,14 @@ func (s *Service) clientCredentials(st *trust.State, principals []auth.Principal
 	return g, nil
 }
 
-// jwtBearer is the grant of whoever shows an ID token that the policy maps (RFC 7523).
-func (s *Service) jwtBearer(r *http.Request, st *trust.State, form url.Values) (grant, error) {
+// jwtBearer is the grant of whoever shows an ID token that the policy maps (RFC 7523). Other credentials
+// on the request, and X-Service-Name, must name the same.
+func (s *Service) jwtBearer(r *http.Request, st *trust.State, principals []auth.Principal, form url.Values) (grant, error) {
 	if s.deps.Assertions == nil {
 		return grant{}, oauthError("unsupported_grant_type", "this deployment exchanges no ID tokens")
+	}
+	if !form.Has("assertion") {
+		return grant{}, oauthError("invalid_request", "assertion is missing")
 	}
 	mail, err := s.deps.Assertions.Verify(r.Context(), form.Get("assertion"))
 	switch {
@@ -124,13 +136,23 @@ func (s *Service) jwtBearer(r *http.Request, st *trust.State, form url.Values) (
 	case err != nil:
 		return grant{}, err
 	}
+	g, err := s.mapped(mail, st)
+	if err != nil {
+		return grant{}, err
+	}
+	shown := append([]auth.Principal{{Subject: g.subject}}, principals...)
+	return g, authn.Agree(shown, r.Header, st)
+}
+
+// mapped is the grant of the e-mail address that an ID token proves.
+func (s *Service) mapped(mail string, st *trust.State) (grant, error) {
 	if scopes, ok := st.Policy.Operator(mail); ok {
 		subject, err := auth.ParseSubject("operator:" + mail)
 		if err != nil {
 			return grant{}, oauthError("invalid_grant", "the ID token's e-mail address cannot name an operator")
 		}
 		if !s.trust.Writable(st) {
-			return grant{}, auth.Refuse(auth.PolicyUnavailable, "the policy could not be read for over a minute")
+			return grant{}, auth.Refuse(auth.PolicyUnavailable, staleDetail)
 		}
 		return grant{subject: subject, scopes: scopes, method: auth.MethodJWT}, nil
 	}
@@ -217,6 +239,9 @@ func readForm(r *http.Request) (url.Values, error) {
 		if name == "client_secret" || name == "client_assertion" {
 			return nil, auth.Refuse(auth.BadSignature, "clients authenticate by signing the request, not by a secret in it")
 		}
+		if values[0] == "" { // RFC 6749 §3.2: as if it had been left out
+			delete(form, name)
+		}
 	}
 	return form, nil
 }
@@ -235,8 +260,9 @@ func oauthError(code, description string) error {
 }
 
 // oauth turns any error of the token endpoint into the answer that RFC 6749 §5.2 asks for. A failed
-// client authentication is invalid_client, whatever was wrong with it.
-func oauth(err error) error {
+// client authentication is invalid_client, whatever was wrong with it; what is no matter of OAuth keeps the
+// code that it has everywhere.
+func oauth(ctx context.Context, err error) error {
 	var o *oauthRefusal
 	reason := auth.ReasonOf(err)
 	status, code := http.StatusBadRequest, ""
@@ -246,7 +272,8 @@ func oauth(err error) error {
 	case reason != "" && reason.Status() != http.StatusServiceUnavailable && reason.Status() != http.StatusTooManyRequests:
 		status, code = http.StatusUnauthorized, "invalid_client"
 	default:
-		return err
+		e := httpx.AsError(ctx, err)
+		return e.With("error_description", e.Message)
 	}
 	description := err.Error()
 	if detail := refusalDetail(err); detail != "" {

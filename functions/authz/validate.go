@@ -90,12 +90,21 @@ func (s *Service) judge(v *verdict, r *http.Request, st *trust.State, original a
 	if d.Allow && v.UnknownScopes {
 		v.Reason = auth.InsufficientScope
 	}
-	if v.Target != "" {
-		v.principal.Scopes = d.Scopes
+	if v.Reason == auth.Allowed && v.Required&adminScopes != 0 && !s.trust.Writable(st) {
+		v.Reason = auth.PolicyUnavailable
+	}
+	if v.principal.Scopes = d.Scopes; !s.trust.Writable(st) {
+		v.principal.Scopes &^= adminScopes
 	}
 	v.detail = detailOf(v.evidence)
 	return nil
 }
+
+// adminScopes are denied to everyone once the policy has not been read for a minute.
+const adminScopes = auth.AdminRead | auth.AdminWrite
+
+// staleDetail says so.
+const staleDetail = "the policy could not be read for over a minute"
 
 // detailOf says in a sentence what a denial means.
 func detailOf(e evidence) string {
@@ -113,6 +122,8 @@ func detailOf(e evidence) string {
 		return "the token is for " + e.Audience + ", not for " + e.Target
 	case auth.InsufficientScope:
 		return "the call needs scopes that the caller does not hold here"
+	case auth.PolicyUnavailable:
+		return staleDetail
 	default:
 		return "refused: " + string(e.Reason)
 	}

@@ -3,6 +3,7 @@ package authz
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/platform/guard"
@@ -53,12 +54,17 @@ func (s *Service) health(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.signers.current(r.Context()); err != nil {
 		deps["signing_key"], status = "unavailable", http.StatusServiceUnavailable
 	}
-	body := map[string]any{"status": "ok"}
+	_, _, err := s.guard.Caller(r, guard.Access{})
+	told := err == nil
 	if status != http.StatusOK {
-		body["status"] = "unavailable"
-		w.Header().Set("Retry-After", "5")
+		failed := httpx.Unavailable(5*time.Second, "something needed is out of reach").With("status", "unavailable")
+		if told {
+			failed = failed.With("dependencies", deps)
+		}
+		return failed
 	}
-	if _, _, err := s.guard.Caller(r, guard.Access{}); err == nil {
+	body := map[string]any{"status": "ok"}
+	if told {
 		body["dependencies"] = deps
 	}
 	return httpx.WriteJSON(w, status, body)

@@ -80,14 +80,20 @@ func (a *Authenticator) Authenticate(r *http.Request, original Original, names N
 		}
 		found = append(found, p)
 	}
-	if err := agree(found, r.Header, names); err != nil {
+	if err := Agree(found, r.Header, names); err != nil {
 		return nil, err
 	}
 	return found, nil
 }
 
-// agree checks that all credentials and X-Service-Name name the same service.
-func agree(found []auth.Principal, h http.Header, names Names) error {
+// Present reports whether r carries anything that Authenticate would judge.
+func Present(r *http.Request) bool {
+	return len(r.Header.Values("Authorization")) > 0 || signature.Present(r.Header) || hasCertificate(r)
+}
+
+// Agree checks that all credentials, of which there is one at least, and X-Service-Name name the same
+// service.
+func Agree(found []auth.Principal, h http.Header, names Names) error {
 	first := found[0]
 	for _, p := range found[1:] {
 		if p.Subject != first.Subject {
