@@ -144,14 +144,14 @@ func (s *Service) health(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	stamp(w, view)
-	body := map[string]any{"status": "ok", "index": view.Index(), "age_seconds": view.Age().Seconds()}
-	status := http.StatusOK
 	if _, err := s.trust.State(r.Context()); err != nil {
-		body["status"], status = "unavailable", http.StatusServiceUnavailable
-		w.Header().Set("Retry-After", "5")
-	} else if _, _, err := s.guard.Caller(r, guard.Access{}); err == nil {
+		return httpx.Unavailable(5*time.Second, "the policy cannot be read").
+			With("status", "unavailable").With("index", view.Index()).Because(err)
+	}
+	body := map[string]any{"status": "ok", "index": view.Index(), "age_seconds": view.Age().Seconds()}
+	if _, _, err := s.guard.Caller(r, guard.Access{}); err == nil {
 		counts := view.Counts()
 		body["services"], body["statuses"], body["lapsed"] = counts.Total, counts.Statuses, counts.Lapsed
 	}
-	return httpx.WriteJSON(w, status, body)
+	return httpx.WriteJSON(w, http.StatusOK, body)
 }

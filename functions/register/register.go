@@ -61,6 +61,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, config.Faultf("AUTHZ_URL", "%v", err)
 	}
 	s := &Service{cfg: cfg, deps: deps, trust: trust.NewSource(deps.Store, deps.Now), metrics: deps.Metrics.ForService(Name)}
+	s.trust.Keep(cfg.MaxStale.Duration()) // discovery outlives the store; writing does not
 	s.guard = &guard.Guard{
 		Hops:       authn.Hops{Match: cfg.TrustedProxyMarker.Match},
 		Trust:      s.trust,

@@ -2,6 +2,9 @@ package register
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"net/http"
 
@@ -54,7 +57,20 @@ func (s *Service) resolve(w http.ResponseWriter, r *http.Request) error {
 			answer.Explanation = &x
 		}
 	}
+	body, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	if same, err := httpx.NotModified(w, r, tagOf(body)); same || err != nil {
+		return err
+	}
 	return httpx.WriteJSON(w, http.StatusOK, answer)
+}
+
+// tagOf is the entity tag of an answer that has no generation.
+func tagOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 }
 
 // noEndpoint is the 404 that says why, instance by instance.
