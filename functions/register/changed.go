@@ -30,7 +30,7 @@ func (s *Service) changed(ctx context.Context, d events.Delivery) error {
 	case d.Change != nil:
 		return s.documentChanged(ctx, *d.Change)
 	case d.Event.Type == "":
-		return s.sweep(ctx)
+		return s.Sweep(ctx)
 	default:
 		return events.Poison("type: neither a document's change nor a tick")
 	}
@@ -117,9 +117,9 @@ const (
 	sweepChunk = 500
 )
 
-// sweep tells of changes whose events were lost: those that nobody has noted as told. Of an instance that
+// Sweep tells of changes whose events were lost: those that nobody has noted as told. Of an instance that
 // changed several times it tells the latest state, as one who missed the others needs it.
-func (s *Service) sweep(ctx context.Context) error {
+func (s *Service) Sweep(ctx context.Context) error {
 	now := s.deps.Now()
 	since := store.Position(now.Add(-sweepBack).UnixMicro())
 	var chunk []store.Document

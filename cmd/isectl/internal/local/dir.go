@@ -20,12 +20,16 @@ func (d Dir) Store() string { return filepath.Join(string(d), "platform.db") }
 // Secrets is the directory of the local Secret Manager.
 func (d Dir) Secrets() string { return filepath.Join(string(d), "secrets") }
 
+// messages is the file of the local Pub/Sub.
+func (d Dir) messages() string { return filepath.Join(string(d), "pubsub.db") }
+
 // info is the file that tells isectl where the platform is and how to act as its operator.
 func (d Dir) info() string { return filepath.Join(string(d), "local.json") }
 
 // Info is how isectl finds a local platform and proves to it that an operator is calling.
 type Info struct {
-	Server        string `json:"server"` // base URL
+	Server        string `json:"server"`           // base URL
+	PubSub        string `json:"pubsub,omitempty"` // host:port of Pub/Sub, whose project is "local"
 	PID           int    `json:"pid"`
 	Operator      string `json:"operator"`        // e-mail address
 	OperatorKey   string `json:"operator_key"`    // PKCS #8 PEM: signs the ID tokens that are exchanged

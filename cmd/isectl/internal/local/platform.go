@@ -17,10 +17,10 @@ import (
 
 	"github.com/isectech/service-networking/functions/authz"
 	"github.com/isectech/service-networking/functions/register"
-	"github.com/isectech/service-networking/shared/platform/bootstrap"
 	"github.com/isectech/service-networking/shared/platform/config"
 	"github.com/isectech/service-networking/shared/platform/guard"
 	"github.com/isectech/service-networking/shared/platform/httpx"
+	"github.com/isectech/service-networking/shared/platform/redis"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
 )
 
@@ -52,7 +52,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	b, err := open(ctx, o.Dir, o.Now)
+	b, err := open(ctx, o.Dir, o.Now, base)
 	if err != nil {
 		return err
 	}
@@ -69,62 +69,99 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("PORT: %w", err)
 	}
+	defer func() { _ = listener.Close() }() // the server has closed it, once there is one
 	info.Server, info.PID = "http://"+listener.Addr().String(), os.Getpid()
-	handler, metrics, err := o.compose(b.Platform, info, logger)
+	m, err := o.openMessaging(ctx, base, info.Server)
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return err
+	}
+	defer func() { err = errors.Join(err, m.close(context.WithoutCancel(ctx))) }()
+	info.PubSub = m.address
+
+	p, err := o.compose(b, m, info, logger)
+	if err != nil {
+		return err
+	}
+	if err := m.declare(ctx); err != nil {
+		return err
 	}
 	if err := o.Dir.writeInfo(info); err != nil {
-		return errors.Join(err, listener.Close())
+		return err
 	}
 	o.Ready(info)
 
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return serve(ctx, listener, handler, logger) })
-	group.Go(func() error { return tick(ctx, &ticker{store: b.db, metrics: metrics, now: o.Now, logger: logger}) })
+	group.Go(func() error { return serve(ctx, listener, p, logger) })
+	group.Go(func() error { return m.serve(ctx) })
+	group.Go(func() error {
+		return tick(ctx, &ticker{store: b.Store, db: b.db, metrics: p.metrics, now: o.Now, logger: logger, sweep: p.sweep})
+	})
 	return group.Wait()
 }
 
-// compose builds the functions as their own entry points do, over the embedded back ends.
-func (o Options) compose(boot *bootstrap.Platform, info Info, logger *slog.Logger) (http.Handler, *telemetry.Metrics, error) {
+// platform is all functions together.
+type platform struct {
+	authz, register, commands, own http.Handler
+
+	sweep   func(context.Context) error
+	metrics *telemetry.Metrics
+}
+
+// compose builds the functions as their own entry points do, over the local back ends.
+func (o Options) compose(b *backends, m *messaging, info Info, logger *slog.Logger) (*platform, error) {
 	lookup := o.environment(info)
 	var authzConfig authz.Config
 	var registerConfig register.Config
 	if err := errors.Join(config.Load(lookup, &authzConfig), config.Load(lookup, &registerConfig)); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	idTokens, err := assertions(info, authzConfig.Audience, o.Now)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	metrics := telemetry.NewMetrics()
-	authorizer := authz.New(authzConfig, authz.Deps{
-		Store: boot.Store, Secrets: boot.Secrets, Assertions: idTokens, Now: o.Now, Metrics: metrics,
+	p := &platform{metrics: telemetry.NewMetrics()}
+	authzDeps := authz.Deps{
+		Store: b.Store, Secrets: b.Secrets, Assertions: idTokens, Now: o.Now, Metrics: p.metrics,
 		Logger: logger.With("service", authz.Name),
-	})
-	registrar, err := register.New(registerConfig, register.Deps{
-		Store: boot.Store, Now: o.Now, Logger: logger.With("service", register.Name), Metrics: metrics,
-	})
+	}
+	registerDeps := register.Deps{
+		Store: b.Store, Now: o.Now, Metrics: p.metrics, Publisher: m.publisher, Told: new(register.ToldHere),
+		Logger: logger.With("service", register.Name),
+	}
+	if b.redis != nil {
+		authzDeps.Nonces = redis.NewNonces(b.redis, o.Now)
+		registerDeps.SharedBy(b.redis, b.Store, registerConfig.Environment, o.Now)
+	}
+	authorizer := authz.New(authzConfig, authzDeps)
+	registrar, err := register.New(registerConfig, registerDeps)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	own := httpx.NewMux()
-	adder := &serviceAdder{boot: boot, guard: authorizer.Guard()}
+	adder := &serviceAdder{boot: b.Platform, guard: authorizer.Guard()}
 	own.Handle("POST /"+strings.Join(ServicesPath(), "/"), adder.add)
 
-	ownHandler := httpx.Wrap(own, httpx.Options{Now: o.Now, Logger: logger, Errors: guard.Errors(), Service: serviceName})
-	authzHandler, registerHandler := authorizer.Handler(), registrar.Handler()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Not an http.ServeMux, which would redirect paths that are not clean.
-		switch {
-		case strings.HasPrefix(r.URL.Path, "/internal/registry/"):
-			registerHandler.ServeHTTP(w, r)
-		case strings.HasPrefix(r.URL.Path, "/internal/local/"):
-			ownHandler.ServeHTTP(w, r)
-		default:
-			authzHandler.ServeHTTP(w, r)
-		}
-	}), metrics, nil
+	p.authz, p.register, p.commands = authorizer.Handler(), registrar.Handler(), registrar.Commands()
+	p.own = httpx.Wrap(own, httpx.Options{Now: o.Now, Logger: logger, Errors: guard.Errors(), Service: serviceName})
+	p.sweep = registrar.Sweep
+	m.functions.handlers["/"+register.CommandName] = p.commands
+	m.functions.handlers["/"+register.ChangedName] = registrar.Changes()
+	return p, nil
+}
+
+// ServeHTTP serves each function under its paths. It is no http.ServeMux, which would redirect paths that are
+// not clean.
+func (p *platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case strings.HasPrefix(r.URL.Path, "/internal/registry/"):
+		p.register.ServeHTTP(w, r)
+	case strings.HasPrefix(r.URL.Path, "/internal/local/"):
+		p.own.ServeHTTP(w, r)
+	case r.URL.Path == "/"+register.CommandName: // an emulator pushes here; every command proves its sender
+		p.commands.ServeHTTP(w, r)
+	default:
+		p.authz.ServeHTTP(w, r)
+	}
 }
 
 // environment is the process's environment with what only one machine needs.

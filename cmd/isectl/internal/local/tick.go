@@ -7,6 +7,7 @@ import (
 
 	"github.com/isectech/service-networking/shared/platform/bootstrap"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
+	"github.com/isectech/service-networking/shared/store"
 	"github.com/isectech/service-networking/shared/store/boltstore"
 )
 
@@ -15,7 +16,9 @@ const tickEvery = time.Minute
 
 // ticker stands in for Cloud Scheduler and for Firestore's removal of what has expired.
 type ticker struct {
-	store   *boltstore.DB
+	store   store.Store
+	db      *boltstore.DB // nil: what expires is removed by others
+	sweep   func(context.Context) error
 	metrics *telemetry.Metrics
 	now     Clock
 	logger  *slog.Logger
@@ -26,7 +29,10 @@ func tick(ctx context.Context, t *ticker) error {
 	beat := time.NewTicker(tickEvery)
 	defer beat.Stop()
 	for {
-		t.run(ctx, "store_sweep", t.sweep)
+		if t.db != nil {
+			t.run(ctx, "store_sweep", t.expire)
+		}
+		t.run(ctx, "registry_sweep", t.sweep)
 		t.run(ctx, "certificate_expiry", t.certificates)
 		select {
 		case <-ctx.Done():
@@ -48,9 +54,9 @@ func (t *ticker) run(ctx context.Context, job string, do func(context.Context) e
 	t.metrics.Succeeded(job, t.now())
 }
 
-// sweep removes what has expired.
-func (t *ticker) sweep(ctx context.Context) error {
-	_, err := t.store.Sweep(ctx)
+// expire removes what has expired.
+func (t *ticker) expire(ctx context.Context) error {
+	_, err := t.db.Sweep(ctx)
 	return err
 }
 
