@@ -207,7 +207,7 @@ func emulatorJar() (string, error) {
 		}
 	}
 	for _, root := range roots {
-		found, err := filepath.Glob(filepath.Join(root, "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar"))
+		found, err := filepath.Glob(filepath.Join(root, "platform", "pubsub-emulator", "lib", "cloud-pubsub-emulator-*-all.jar"))
 		if err == nil && root != "" && len(found) > 0 {
 			return found[len(found)-1], nil
 		}

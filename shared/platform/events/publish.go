@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"cloud.google.com/go/pubsub/v2"
@@ -29,6 +30,9 @@ const maxPublishing = 256
 type PubSub struct {
 	client *pubsub.Client
 	slots  chan struct{}
+
+	closing sync.Once
+	closed  error
 }
 
 // NewPubSub returns a publisher to a project's topics, with a client of its own.
@@ -59,19 +63,25 @@ func (p *PubSub) Publish(ctx context.Context, topic string, e Event) error {
 }
 
 // Close waits for what is on its way, as long as ctx lasts, and closes the client. Afterwards nothing can be
-// published.
+// published; closing again changes nothing.
 func (p *PubSub) Close(ctx context.Context) error {
-	var late error
-	for range maxPublishing { // whoever holds all slots is alone, and keeps them
+	p.closing.Do(func() {
+		p.closed = p.idle(ctx)
+		p.closed = errors.Join(p.closed, p.client.Close())
+	})
+	return p.closed
+}
+
+// idle takes all slots, and keeps them: whoever has them all is alone.
+func (p *PubSub) idle(ctx context.Context) error {
+	for range maxPublishing {
 		select {
 		case p.slots <- struct{}{}:
-			continue
 		case <-ctx.Done():
-			late = fmt.Errorf("close Pub/Sub: events were still on their way: %w", ctx.Err())
+			return fmt.Errorf("close Pub/Sub: events were still on their way: %w", ctx.Err())
 		}
-		break
 	}
-	return errors.Join(late, p.client.Close())
+	return nil
 }
 
 func publishError(ctx context.Context, topic string, e Event, err error) error {

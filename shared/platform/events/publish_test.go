@@ -119,8 +119,8 @@ func TestPublishWithinContext(t *testing.T) {
 		},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
 		err := publisher(t, &topics{publish: publish}).Publish(ctx, events.TopicRegistryChanges, command())
+		cancel()
 		if !errors.Is(err, events.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: %v", name, err)
 		}
