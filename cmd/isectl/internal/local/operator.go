@@ -19,10 +19,10 @@ const (
 // operator returns the operator's credential, which is made on the first start and kept.
 func (d Dir) operator() (Info, error) {
 	info, err := d.ReadInfo()
-	if err == nil && info.OperatorKey != "" {
-		return info, nil
+	if err == nil && (info.OperatorKey == "" || info.OperatorKeyID == "") {
+		return info, fmt.Errorf("%s holds no operator's key; if it is lost, remove the file to get a new one", d.info())
 	}
-	if err != nil && !errors.Is(err, ErrNoPlatform) {
+	if !errors.Is(err, ErrNoPlatform) {
 		return info, err
 	}
 	key, err := token.GenerateKey(token.ES256)
@@ -44,7 +44,7 @@ func (d Dir) operator() (Info, error) {
 func assertions(info Info, audience string, clock Clock) (authz.Assertions, error) {
 	private, algorithm, err := token.ParsePrivateKey([]byte(info.OperatorKey))
 	if err != nil {
-		return nil, fmt.Errorf("operator key: %w", err)
+		return nil, fmt.Errorf("operator's key: %w; if it is lost, remove local.json to get a new one", err)
 	}
 	keys, err := token.NewKeySet(token.Key{ID: info.OperatorKeyID, Algorithm: algorithm, Public: private.Public()})
 	if err != nil {

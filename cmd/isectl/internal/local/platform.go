@@ -18,7 +18,6 @@ import (
 	"github.com/isectech/service-networking/functions/authz"
 	"github.com/isectech/service-networking/functions/register"
 	"github.com/isectech/service-networking/shared/platform/config"
-	"github.com/isectech/service-networking/shared/platform/guard"
 	"github.com/isectech/service-networking/shared/platform/httpx"
 	"github.com/isectech/service-networking/shared/platform/redis"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
@@ -142,7 +141,7 @@ func (o Options) compose(b *backends, m *messaging, info Info, logger *slog.Logg
 	own.Handle("POST /"+strings.Join(ServicesPath(), "/"), adder.add)
 
 	p.authz, p.register, p.commands = authorizer.Handler(), registrar.Handler(), registrar.Commands()
-	p.own = httpx.Wrap(own, httpx.Options{Now: o.Now, Logger: logger, Errors: guard.Errors(), Service: serviceName})
+	p.own = httpx.Wrap(own, httpx.Options{Now: o.Now, Logger: logger, Errors: addErrors(), Service: serviceName})
 	p.sweep = registrar.Sweep
 	m.functions.handlers["/"+register.CommandName] = p.commands
 	m.functions.handlers["/"+register.ChangedName] = registrar.Changes()
@@ -164,20 +163,23 @@ func (p *platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// environment is the process's environment with what only one machine needs.
+// environment is the process's environment with what only one machine needs. Whoever wants a proxy of their
+// own in front says its marker themselves; otherwise authz and register alone know one.
 func (o Options) environment(info Info) func(string) (string, bool) {
-	marker := rand.Text() // authz and register prove their hop to each other, and nobody else can
-	fixed := map[string]string{
-		"AUTHZ_URL":            info.Server,
-		"TRUSTED_PROXY_MARKER": marker,
+	defaults := map[string]string{
+		"TRUSTED_PROXY_MARKER": rand.Text(),
 		"ALLOW_LOOPBACK":       "true",
 		"ALLOW_LOG_RATE":       "1",
 	}
 	return func(name string) (string, bool) {
-		if v, ok := fixed[name]; ok {
+		if name == "AUTHZ_URL" { // functions in one process ask each other there
+			return info.Server, true
+		}
+		if v, ok := o.Lookup(name); ok && v != "" {
 			return v, true
 		}
-		return o.Lookup(name)
+		v, ok := defaults[name]
+		return v, ok
 	}
 }
 

@@ -26,6 +26,20 @@ type serviceAdder struct {
 	guard *guard.Guard
 }
 
+// addErrors answers what is wrong with a new service.
+func addErrors() httpx.Table {
+	return append(guard.Errors(),
+		httpx.Mapping{Is: bootstrap.ErrNotAService, Make: refused("name")},
+		httpx.Mapping{Is: policy.ErrInvalid, Make: refused("entry")},
+	)
+}
+
+func refused(field string) func(error) *httpx.Error {
+	return func(err error) *httpx.Error {
+		return httpx.InvalidRequest("no policy takes a service like this", httpx.FieldError{Field: field, Message: err.Error()})
+	}
+}
+
 // add is the handler of ServicesPath.
 func (a *serviceAdder) add(w http.ResponseWriter, r *http.Request) error {
 	p, _, err := a.guard.Caller(r, guard.Access{AnyOf: []auth.Scopes{auth.AdminWrite}, Write: true})
