@@ -15,6 +15,10 @@ import (
 // One that is longer is dropped as a whole.
 const maxState = 512
 
+// knownFlags are those of a traceparent that mean something: sampled, and that the trace's id is random. Others
+// are ignored and not passed on, says the specification.
+const knownFlags = trace.FlagsSampled | trace.FlagsRandom
+
 const traceparentLen = len("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
 
 // IDs are a trace's and a span's ids in hex, for log lines; "" where there is none.
@@ -63,10 +67,8 @@ func Traceparent(ctx context.Context) string {
 	b = hex.AppendEncode(b, traceID[:])
 	b = append(b, '-')
 	b = hex.AppendEncode(b, spanID[:])
-	if sc.IsSampled() {
-		return string(append(b, "-01"...))
-	}
-	return string(append(b, "-00"...))
+	b = append(b, '-')
+	return string(hex.AppendEncode(b, []byte{byte(sc.TraceFlags() & knownFlags)}))
 }
 
 // Parse parses a traceparent (W3C Trace Context, level 2 §3.2).
@@ -86,7 +88,7 @@ func Parse(s string) (sc trace.SpanContext, ok bool) {
 		!unhex(flags[:], s[53:55]):
 		return sc, false
 	}
-	return remote(traceID, spanID, flags[0]&1 == 1), true
+	return remote(traceID, spanID, trace.TraceFlags(flags[0])&knownFlags), true
 }
 
 // parseCloud parses TRACE/SPAN;o=OPTIONS, where the span is decimal and the options may be missing.
@@ -102,14 +104,11 @@ func parseCloud(s string) (sc trace.SpanContext, ok bool) {
 	}
 	var spanID trace.SpanID
 	binary.BigEndian.PutUint64(spanID[:], n)
-	return remote(traceID, spanID, options == "o=1"), true
+	return remote(traceID, spanID, trace.TraceFlags(0).WithSampled(options == "o=1")), true
 }
 
-func remote(traceID trace.TraceID, spanID trace.SpanID, sampled bool) trace.SpanContext {
-	var flags trace.TraceFlags
-	return trace.NewSpanContext(trace.SpanContextConfig{
-		TraceID: traceID, SpanID: spanID, TraceFlags: flags.WithSampled(sampled), Remote: true,
-	})
+func remote(traceID trace.TraceID, spanID trace.SpanID, flags trace.TraceFlags) trace.SpanContext {
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: traceID, SpanID: spanID, TraceFlags: flags, Remote: true})
 }
 
 // parseState parses a tracestate, which may stand in several lines; a malformed one is none.

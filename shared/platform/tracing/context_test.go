@@ -32,6 +32,8 @@ func TestFromHeaders(t *testing.T) {
 		{"none", http.Header{}, "", ""},
 		{"traceparent", http.Header{"Traceparent": {parent}}, parent, ""},
 		{"not sampled", http.Header{"Traceparent": {parent[:53] + "00"}}, parent[:53] + "00", ""},
+		{"of a random id", http.Header{"Traceparent": {parent[:53] + "03"}}, parent[:53] + "03", ""},
+		{"flags that nobody knows", http.Header{"Traceparent": {parent[:53] + "fe"}}, parent[:53] + "02", ""},
 		{"of a later version", http.Header{"Traceparent": {"cc" + parent[2:] + "-x"}}, parent, ""},
 		{"two traceparents", http.Header{"Traceparent": {parent, parent}}, "", ""},
 		{"malformed", http.Header{"Traceparent": {strings.ToUpper(parent)}}, "", ""},
@@ -93,9 +95,10 @@ func FuzzFromHeaders(f *testing.F) {
 		if got.IsValid() && !got.IsRemote() {
 			t.Error("ours is not remote")
 		}
-		// Of later versions they want what they know of version 0 alone; the specification is more lenient.
+		// Of later versions they want what they know of version 0 alone, and refuse flags that they do not know. The
+		// specification wants neither.
 		if (got.IsValid() != theirs.IsValid() || got.TraceID() != theirs.TraceID() || got.SpanID() != theirs.SpanID() ||
-			got.IsSampled() != theirs.IsSampled()) && strings.HasPrefix(traceparent, "00") {
+			got.IsSampled() != theirs.IsSampled()) && strings.HasPrefix(traceparent, "00-") && len(traceparent) == len(parent) && strings.HasPrefix(traceparent[53:], "0") && traceparent[54] <= '3' {
 			t.Errorf("%q: %v, theirs %v", traceparent, got, theirs)
 		}
 		if s := tracing.Traceparent(ctx); got.IsValid() && (s[3:35] != ids.Trace || s[36:52] != ids.Span || !strings.Contains(traceparent, s[3:52])) {
