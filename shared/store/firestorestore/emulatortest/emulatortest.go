@@ -5,8 +5,8 @@
 //
 //	func TestMain(m *testing.M) { os.Exit(emulatortest.Main(m)) }
 //
-// An emulator that runs already is used when FIRESTORE_EMULATOR_HOST names it. Where there is none and
-// none can be started, tests are skipped; with CI=true they fail instead.
+// An emulator that runs already is used when FIRESTORE_EMULATOR_HOST names it; Start gives a test one of its
+// own. Where there is none and none can be started, tests are skipped; with CI=true they fail instead.
 package emulatortest
 
 import (
@@ -58,12 +58,18 @@ func Addr(t testing.TB) string {
 		}
 	})
 	if shared.err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("the Firestore emulator is required in CI: %v", shared.err)
-		}
-		t.Skipf("NOT TESTED against Firestore, since its emulator cannot be started: %v", shared.err)
+		missing(t, shared.err)
 	}
 	return shared.addr
+}
+
+// missing skips a test that has no emulator, or fails it in CI.
+func missing(t testing.TB, err error) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("the Firestore emulator is required in CI: %v", err)
+	}
+	t.Skipf("NOT TESTED against Firestore, since its emulator cannot be started: %v", err)
 }
 
 // Client returns a client of a project that no other test has. Both go when the test ends. Dial options
@@ -87,11 +93,16 @@ func Project() string { return "test-" + strings.ToLower(rand.Text())[:16] }
 // ClientOf returns another client of a project.
 func ClientOf(t testing.TB, project string, dial ...grpc.DialOption) *firestore.Client {
 	t.Helper()
+	return clientAt(t, Addr(t), project, dial...)
+}
+
+func clientAt(t testing.TB, addr, project string, dial ...grpc.DialOption) *firestore.Client {
+	t.Helper()
 	dial = append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithPerRPCCredentials(owner{}),
 	}, dial...)
-	conn, err := grpc.NewClient("passthrough:///"+Addr(t), dial...)
+	conn, err := grpc.NewClient("passthrough:///"+addr, dial...)
 	if err != nil {
 		t.Fatalf("emulatortest: %v", err)
 	}

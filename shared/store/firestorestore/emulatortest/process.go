@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -26,9 +27,10 @@ const (
 	jarInSDK     = "platform/cloud-firestore-emulator/cloud-firestore-emulator.jar"
 )
 
-// guard runs java until its own standard input says so: by a line, after which java may end properly, or
-// by its end, which comes when the test binary has died in whatever way.
+// guard runs java, after telling its process id, until its own standard input says so: by a line, after which
+// java may end properly, or by its end, which comes when the test binary has died in whatever way.
 const guard = `"$@" </dev/null & java=$!
+echo "pid $java"
 if read -r _; then kill "$java"; else kill -9 "$java"; fi
 wait "$java"`
 
@@ -37,13 +39,15 @@ type process struct {
 	addr  string
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
+	pid   int // java's
 	ended chan struct{}
 	// keep, when set, moves the class-data archive that java wrote on its end to where the next start
 	// finds it.
 	keep func()
 }
 
-func start() (*process, error) {
+// start starts an emulator; options are further ones of its command line.
+func start(options ...string) (*process, error) {
 	java, err := exec.LookPath("java")
 	if err != nil {
 		return nil, fmt.Errorf("no java in PATH: %w", err)
@@ -54,7 +58,7 @@ func start() (*process, error) {
 	}
 	var failed error
 	for range starts {
-		p, err := launch(java, jar)
+		p, err := launch(java, jar, options...)
 		if err == nil {
 			return p, nil
 		}
@@ -63,7 +67,7 @@ func start() (*process, error) {
 	return nil, failed
 }
 
-func launch(java, jar string) (*process, error) {
+func launch(java, jar string, options ...string) (*process, error) {
 	ports, err := freePorts(2)
 	if err != nil {
 		return nil, err
@@ -73,6 +77,7 @@ func launch(java, jar string) (*process, error) {
 	args = append(args, p.archive(java, jar)...)
 	args = append(args, "-cp", jar, mainClass, "--host=127.0.0.1",
 		fmt.Sprintf("--port=%d", ports[0]), fmt.Sprintf("--websocket_port=%d", ports[1]))
+	args = append(args, options...)
 	p.cmd = exec.CommandContext(context.Background(), "sh", args...) // #nosec G204 -- the SDK's own jar
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -108,6 +113,10 @@ func (p *process) watch(output io.Reader, ready chan<- error) {
 	scanner := bufio.NewScanner(output)
 	for scanner.Scan() {
 		line := scanner.Text()
+		if pid, ok := strings.CutPrefix(line, "pid "); ok && p.pid == 0 {
+			p.pid, _ = strconv.Atoi(pid)
+			continue
+		}
 		if strings.Contains(line, "Dev App Server is now running") {
 			once.Do(func() { ready <- nil })
 		}
