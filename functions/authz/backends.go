@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/isectech/service-networking/shared/platform/boot"
+	"github.com/isectech/service-networking/shared/platform/config"
 	"github.com/isectech/service-networking/shared/platform/redis"
 	"github.com/isectech/service-networking/shared/platform/secrets"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
@@ -31,7 +32,7 @@ func backEnds(ctx context.Context, env boot.Env, cfg Config) (Deps, error) {
 	}
 	cache, err := redis.Open(cfg.RedisURL.Reveal(), redis.Options{Now: env.Now})
 	if err != nil {
-		return deps, err
+		return deps, config.Faultf("REDIS_URL", "%v", err)
 	}
 	env.OnShutdown("redis", func(context.Context) error { cache.Close(); return nil })
 	deps.Nonces = redis.NewNonces(cache, env.Now)

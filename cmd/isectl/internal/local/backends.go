@@ -54,7 +54,7 @@ func (b *backends) open(ctx context.Context, dir Dir, now Clock, base config.Bas
 	b.closers = append(b.closers, client.Close)
 	if !base.RedisURL.IsZero() {
 		if b.redis, err = redis.Open(base.RedisURL.Reveal(), redis.Options{Now: now}); err != nil {
-			return err
+			return config.Faultf("REDIS_URL", "%v", err)
 		}
 		b.closers = append(b.closers, func() error { b.redis.Close(); return nil })
 	}
