@@ -28,15 +28,22 @@ func (d *Deps) SharedBy(cache *redis.Client, inner store.Store, env auth.Environ
 	d.Version = func(ctx context.Context) (string, bool) { return version(ctx, records, names) }
 }
 
-// version changes with every change of a record that Redis knows of.
+// version changes with every change of a record that Redis knows of. While commits are under way it is not
+// known: two moments of which nothing is known are not the same.
 func version(ctx context.Context, records *rediscache.Store, environments []string) (string, bool) {
 	var b strings.Builder
 	for _, env := range environments {
 		at, err := records.Index(ctx, env)
-		if err != nil && !errors.Is(err, rediscache.ErrUnknown) {
+		if errors.Is(err, rediscache.ErrUnknown) {
+			var untouched bool
+			if untouched, err = records.Untouched(ctx, env); err == nil && !untouched {
+				return "", false
+			}
+		}
+		if err != nil {
 			return "", false
 		}
-		b.WriteString(strconv.FormatInt(int64(at), 10) + " ") // 0 while nothing is known of an environment
+		b.WriteString(strconv.FormatInt(int64(at), 10) + " ") // 0 of an environment that nothing happens in
 	}
 	return b.String(), true
 }
