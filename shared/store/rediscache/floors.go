@@ -33,14 +33,20 @@ func newFloors(span time.Duration) *floors {
 	return &floors{span: span, now: generations{of: make(map[string]int64)}}
 }
 
+// closed reports whether nothing may be taken from Redis for a document.
+func (f *floors) closed(id string) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.now.full || f.before.full || max(f.now.of[id], f.before.of[id]) == unknown
+}
+
 // admit reports whether a record of that generation may be used, and remembers that it was.
 func (f *floors) admit(id string, generation int64) bool {
 	f.mu.RLock()
-	full := f.now.full || f.before.full
 	current, ok := f.now.of[id]
 	older := f.before.of[id]
 	f.mu.RUnlock()
-	if full || generation < max(current, older) {
+	if generation < max(current, older) {
 		return false
 	}
 	if !ok || current < generation {
@@ -59,6 +65,18 @@ func (f *floors) raise(id string, generation int64) {
 		f.now.full = true
 	}
 	f.rotate()
+}
+
+// gone remembers that a document that was seen is not there any more. Of one that never was, a look-up of a name
+// at random, there is nothing to remember.
+func (f *floors) gone(id string) {
+	f.mu.RLock()
+	_, ok := f.now.of[id]
+	_, before := f.before.of[id]
+	f.mu.RUnlock()
+	if ok || before {
+		f.raise(id, unknown)
+	}
 }
 
 // rotate sees to it that what is remembered is forgotten in time. Timers may be late, as when a process gets no

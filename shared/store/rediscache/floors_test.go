@@ -17,6 +17,13 @@ func TestFloors(t *testing.T) {
 		if f.admit("a", 2) {
 			t.Error("an older generation is taken after a newer one")
 		}
+		f.gone("never there")
+		f.raise("gone", 2)
+		f.gone("gone")
+		f.raise("gone", 7)
+		if !f.closed("gone") || f.closed("a") || f.closed("never there") {
+			t.Error("what has become unknown is taken from Redis, or something else is not")
+		}
 		f.raise("a", 5)
 		f.raise("a", 4)
 		time.Sleep(9 * time.Second) // at least five seconds, whenever the span began
@@ -61,18 +68,18 @@ func TestFloorsAreBounded(t *testing.T) {
 		for i := range maxFloors {
 			f.raise(fmt.Sprint(i), 1)
 		}
-		if !f.admit("0", 1) {
+		if f.closed("0") {
 			t.Error("a known document is not taken though all are remembered")
 		}
 		f.raise("one more", 2)
-		if f.admit("0", 1) || f.admit("one more", 2) || f.admit("unheard of", 1) {
+		if !f.closed("0") || !f.closed("one more") || !f.closed("unheard of") {
 			t.Error("something is taken though not all is remembered")
 		}
 		if n, _ := held(f); n > maxFloors {
 			t.Errorf("%d are remembered", n)
 		}
 		time.Sleep(11 * time.Second)
-		if !f.admit("unheard of", 1) {
+		if f.closed("unheard of") || f.closed("one more") {
 			t.Error("nothing is taken for ever")
 		}
 		time.Sleep(time.Minute)

@@ -31,24 +31,24 @@ func (s *Store) Get(ctx context.Context, ref store.Ref) (store.Document, error) 
 	if ref.Collection != store.Services || ref.Validate() != nil {
 		return s.inner.Get(ctx, ref)
 	}
-	doc, what, err := s.look(ctx, ref.ID)
-	if what == found {
+	var r reading
+	if s.floors.closed(ref.ID) {
+		s.observe(Bypassed)
+	} else if doc, what, err := s.look(ctx, ref.ID); err != nil {
+		s.observe(Unavailable)
+	} else if what == found {
 		s.observe(Hit)
 		return doc, nil
-	}
-	var r reading
-	if err != nil {
-		s.observe(Unavailable)
 	} else {
 		s.ask(ctx, &r, []string{ref.ID}, []finding{what})
 	}
-	doc, err = s.inner.Get(ctx, ref)
+	doc, err := s.inner.Get(ctx, ref)
 	switch {
 	case err == nil:
 		s.seen(doc)
 		s.fill(ctx, r, []store.Document{doc})
 	case errors.Is(err, store.ErrNotFound):
-		s.floors.raise(ref.ID, unknown)
+		s.floors.gone(ref.ID)
 	}
 	return doc, err
 }
@@ -86,7 +86,7 @@ func (s *Store) judge(id string, raw []byte) (store.Document, finding) {
 
 // GetAll implements store.Store. Its answer need not be of one instant: some of it may come from Redis.
 func (s *Store) GetAll(ctx context.Context, refs []store.Ref) ([]store.Document, error) {
-	ids := serviceIDs(refs)
+	ids := s.cacheable(refs)
 	if len(ids) == 0 || store.ValidateRefs(refs) != nil {
 		return s.inner.GetAll(ctx, refs)
 	}
@@ -117,7 +117,7 @@ func (s *Store) GetAll(ctx context.Context, refs []store.Ref) ([]store.Document,
 	for i, doc := range got {
 		docs[places[i]] = doc
 		if s.seen(doc); doc.Generation == 0 && rest[i].Collection == store.Services {
-			s.floors.raise(rest[i].ID, unknown)
+			s.floors.gone(rest[i].ID)
 		}
 	}
 	for chunk := range slices.Chunk(got, readChunk) {
@@ -153,15 +153,19 @@ func (s *Store) lookAll(ctx context.Context, r *reading, ids []string, known map
 	return true
 }
 
-// serviceIDs returns the ids of services among refs, each once.
-func serviceIDs(refs []store.Ref) []string {
+// cacheable returns the ids of the documents among refs that Redis may be asked for, each once.
+func (s *Store) cacheable(refs []store.Ref) []string {
 	var ids []string
 	seen := make(map[string]bool, len(refs))
 	for _, r := range refs {
-		if r.Collection == store.Services && !seen[r.ID] {
-			seen[r.ID] = true
-			ids = append(ids, r.ID)
+		if r.Collection != store.Services || seen[r.ID] {
+			continue
 		}
+		if seen[r.ID] = true; s.floors.closed(r.ID) {
+			s.observe(Bypassed)
+			continue
+		}
+		ids = append(ids, r.ID)
 	}
 	return ids
 }

@@ -63,6 +63,7 @@ const (
 	Hit         = "hit"         // from Redis
 	Miss        = "miss"        // Redis had nothing
 	Doubtful    = "doubtful"    // what Redis had was not to be used
+	Bypassed    = "bypassed"    // this process knows that what Redis has may be old
 	Unavailable = "unavailable" // Redis could not be asked
 )
 
