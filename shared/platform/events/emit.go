@@ -21,8 +21,7 @@ type Emitter struct {
 // Source returns the source of the function's events.
 func (m Emitter) Source() string { return "//isectech.com/functions/" + m.Function }
 
-// Emit publishes an event with the function's source, now as its time and a random id where it has none, and
-// the trace of the request that ctx belongs to.
+// Emit publishes an event with the function's source, and now as its time and a random id where it has none.
 func (m Emitter) Emit(ctx context.Context, topic string, e Event) error {
 	e.Source = m.Source()
 	if e.ID == "" {
@@ -30,10 +29,6 @@ func (m Emitter) Emit(ctx context.Context, topic string, e Event) error {
 	}
 	if e.Time.IsZero() {
 		e.Time = m.Now()
-	}
-	if r := telemetry.RequestOf(ctx); e.Trace == "" && r.Trace != "" && r.Span != "" {
-		// Not sampled, as far as is known here: whoever records traces sets Trace.
-		e.Trace = "00-" + r.Trace + "-" + r.Span + "-00"
 	}
 	return m.Publisher.Publish(ctx, topic, e)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/platform/httpx"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
+	"github.com/isectech/service-networking/shared/platform/tracing"
 	"github.com/isectech/service-networking/shared/store"
 )
 
@@ -57,7 +58,9 @@ func Handler(h HandlerFunc, o Options) http.Handler {
 		o.Skew = DefaultSkew
 	}
 	r := &receiver{Options: o, handle: h}
-	r.wrapped = httpx.Wrap(httpx.Handle(r.serve), httpx.Options{Now: o.Now, Logger: o.Logger, Timeout: o.Timeout})
+	r.wrapped = httpx.Wrap(httpx.Handle(r.serve), httpx.Options{
+		Now: o.Now, Logger: o.Logger, Service: o.Function, Timeout: o.Timeout,
+	})
 	return r
 }
 
@@ -87,9 +90,11 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	a := arrive(req)
 	inner := req.Clone(context.WithValue(ctx, arrivalKey{}, a))
 	inner.Body, inner.ContentLength = http.NoBody, 0
-	inner.Header = http.Header{}
-	if ua := req.Header["User-Agent"]; len(ua) > 0 {
-		inner.Header["User-Agent"] = ua[:1]
+	inner.Header = http.Header{} // nothing of a delivery's headers may make it one that is refused
+	for _, name := range []string{"User-Agent", "X-Cloud-Trace-Context"} {
+		if v := req.Header[name]; len(v) == 1 {
+			inner.Header[name] = v
+		}
 	}
 	if a.delivery.Event.ID != "" {
 		inner.Header["X-Request-Id"] = []string{a.delivery.Event.ID} // replaced if it cannot be one
@@ -134,6 +139,9 @@ func (r *receiver) serve(w http.ResponseWriter, req *http.Request) error {
 	if answer, ok := errors.AsType[*httpx.Error](a.err); ok {
 		return answer // no delivery, and not counted as one
 	}
+	// The request is below the event's trace already.
+	ctx, span := tracing.Process(ctx, "", spanMessage(r.Function, a.delivery))
+	defer span.End()
 	result := resultFailed // what a panic leaves
 	start := r.Now()
 	defer func() { r.Metrics.ObserveEvent(a.delivery.Event.Type, result, r.Now().Sub(start)) }()
@@ -149,11 +157,28 @@ func (r *receiver) serve(w http.ResponseWriter, req *http.Request) error {
 	}
 	var again error
 	if result, again = r.judge(ctx, err); again != nil {
+		tracing.Fail(span, result)
 		return again
 	}
 	r.record(ctx, result, err)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// spanMessage is what the span of handling a delivery tells of it.
+func spanMessage(function string, d Delivery) tracing.Message {
+	m := tracing.Message{Destination: function, Size: len(d.Event.Data), Attempt: d.Event.Attempt, Event: spanEvent(d.Event)}
+	if d.MessageID != "" {
+		m.System = systemPubSub
+	}
+	if d.MessageID != d.Event.ID {
+		m.ID = d.MessageID
+	}
+	return m
+}
+
+func spanEvent(e Event) tracing.CloudEvent {
+	return tracing.CloudEvent{ID: e.ID, Source: e.Source, Type: e.Type, Subject: e.Subject}
 }
 
 // timely refuses what is too old, and what says that it is yet to happen: it would count as newer than

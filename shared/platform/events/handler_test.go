@@ -245,6 +245,30 @@ func TestHandlerScope(t *testing.T) {
 	}
 }
 
+// Headers that a request would be refused for are no reason to have an event delivered for ever.
+func TestHandlerHeaders(t *testing.T) {
+	t.Parallel()
+	b := newBench(func(context.Context, events.Delivery) error { return nil }, nil)
+	r := message(t, command())
+	r.Header["X-Forwarded-For"] = []string{"\x85"}
+	for i := range 200 {
+		r.Header.Add("X-Filler", fmt.Sprint(i))
+	}
+	if w := b.deliver(r); w.Code != 204 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	b.counted(t, events.TypeHeartbeat, "handled")
+
+	b = newBench(nil, nil)
+	r = delivery(jsonType+"\nX-Request-Id: from-outside\nX-Cloud-Trace-Context: 0af7651916cd43dd8448eb211c80319c/1;o=1", "{}")
+	if w := b.deliver(r); w.Code != 204 || w.Header().Get("X-Request-Id") == "from-outside" {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+	if line := b.logs.line(t, "event dropped"); line["logging.googleapis.com/trace"] != "0af7651916cd43dd8448eb211c80319c" {
+		t.Errorf("log %v", line)
+	}
+}
+
 func TestHandlerAge(t *testing.T) {
 	t.Parallel()
 	const limit = 10 * time.Minute

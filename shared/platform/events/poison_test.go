@@ -108,8 +108,10 @@ func poisonous() map[string]struct{ headers, body, want string } {
 		"content type as one":    {required + "ce-datacontenttype: a/b", "", "datacontenttype"},
 		"no version":             {"ce-id: 1\nce-source: s\nce-type: t", "", "specversion"},
 		"too much over HTTP":     {required, strings.Repeat("x", events.MaxData+1), "body: more than"},
+		"too deep over HTTP":     {required + jsonType, strings.Repeat("[", 33) + strings.Repeat("]", 33), "data: nested deeper"},
 		"no JSON over HTTP":      {required + jsonType, "{", "data: malformed JSON"},
 
+		"structured: too deep":         {structured, `{"x":` + strings.Repeat("[", 33) + strings.Repeat("]", 33) + `}`, "deeper"},
 		"structured: no object":        {structured, `"x"`, "JSON object"},
 		"structured: null":             {structured, `null`, "JSON object"},
 		"structured: twice":            {structured, `{"id":"1","id":"2"}`, "occurs twice"},

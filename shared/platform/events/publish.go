@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"google.golang.org/api/option"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/isectech/service-networking/shared/platform/tracing"
 )
 
 // Publisher publishes events.
@@ -21,6 +24,9 @@ type Publisher interface {
 	// published, ErrUnavailable that it may be later. After any error it may have been published all the same.
 	Publish(ctx context.Context, topic string, e Event) error
 }
+
+// systemPubSub is what spans call Pub/Sub.
+const systemPubSub = "gcp_pubsub"
 
 // maxPublishing is how many events are on their way at once; the next waits, for as long as its context.
 const maxPublishing = 256
@@ -44,8 +50,26 @@ func NewPubSub(ctx context.Context, project string, opts ...option.ClientOption)
 	return &PubSub{client: client, slots: make(chan struct{}, maxPublishing)}, nil
 }
 
-// Publish implements Publisher.
+// Publish implements Publisher. An event without a trace goes with that of ctx.
 func (p *PubSub) Publish(ctx context.Context, topic string, e Event) error {
+	ctx, span := tracing.Publish(ctx, tracing.Message{
+		System: systemPubSub, Destination: topic, Size: len(e.Data), Event: spanEvent(e),
+	})
+	defer span.End()
+	e.Trace = cmp.Or(e.Trace, tracing.Traceparent(ctx))
+	err := p.publish(ctx, topic, e)
+	switch {
+	case errors.Is(err, ErrInvalid):
+		tracing.Fail(span, "invalid")
+	case errors.Is(err, ErrUnavailable):
+		tracing.Fail(span, "unavailable")
+	case err != nil:
+		tracing.Fail(span, "failed")
+	}
+	return err
+}
+
+func (p *PubSub) publish(ctx context.Context, topic string, e Event) error {
 	m, err := Message(topic, e)
 	if err != nil {
 		return err

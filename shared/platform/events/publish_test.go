@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"github.com/isectech/service-networking/shared/platform/events"
 	"github.com/isectech/service-networking/shared/platform/events/eventstest"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
+	"github.com/isectech/service-networking/shared/platform/tracing"
 )
 
 // topics is a server of the Publisher API that keeps what it is given, as publish says.
@@ -83,6 +85,24 @@ func TestPublish(t *testing.T) {
 	}
 	if string(m.Data) != `{"service_id":"backend-services-001"}` || m.OrderingKey != "backend-services-001" {
 		t.Errorf("%v", m)
+	}
+}
+
+// An event without a trace goes with that of the request.
+func TestPublishTrace(t *testing.T) {
+	t.Parallel()
+	server := new(topics)
+	p := publisher(t, server)
+	ctx, _ := tracing.FromHeaders(t.Context(), http.Header{"Traceparent": {outer}})
+	for _, own := range []string{"", parent} {
+		e := command()
+		e.Trace = own
+		if err := p.Publish(ctx, events.TopicRegistryCommands, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := []string{server.kept[0].Messages[0].Attributes["traceparent"], server.kept[1].Messages[0].Attributes["traceparent"]}; got[0] != outer || got[1] != parent {
+		t.Errorf("%v", got)
 	}
 }
 
@@ -234,7 +254,7 @@ func TestEmitter(t *testing.T) {
 	t.Parallel()
 	recorder := new(eventstest.Recorder)
 	m := events.Emitter{Function: "RegistryChanged", Publisher: recorder, Now: func() time.Time { return noon }}
-	ctx := telemetry.WithRequest(t.Context(), telemetry.Request{ID: "r1", Trace: parent[3:35], Span: parent[36:52]})
+	ctx := telemetry.WithRequest(t.Context(), telemetry.Request{ID: "r1"})
 	instance := map[string]string{"service_id": "backend-services-001"}
 	if err := m.RegistryChange(ctx, events.TypeServiceUpdated, "backend-services-001", 7, noon.Add(-time.Second), instance); err != nil {
 		t.Fatal(err)
@@ -251,11 +271,11 @@ func TestEmitter(t *testing.T) {
 		{Topic: events.TopicRegistryChanges, Event: events.Event{
 			ID: "backend-services-001@7", Source: "//isectech.com/functions/RegistryChanged", Type: "com.isectech.registry.service.updated.v1",
 			Subject: "backend-services-001", Time: noon.Add(-time.Second), Data: []byte(`{"service_id":"backend-services-001"}`),
-			ContentType: "application/json", OrderingKey: "backend-services-001", Trace: parent[:53] + "00",
+			ContentType: "application/json", OrderingKey: "backend-services-001",
 		}},
 		{Topic: events.TopicSecurityEvents, Event: events.Event{
 			ID: "random", Source: "//isectech.com/functions/RegistryChanged", Type: "com.isectech.security.quarantined.v1",
-			Subject: "isectech-frontend", Time: noon, ContentType: "application/json", Trace: parent[:53] + "00",
+			Subject: "isectech-frontend", Time: noon, ContentType: "application/json",
 			Data: []byte(`{"kind":"quarantined","severity":"critical","service_name":"isectech-frontend","request_id":"r1","occurred_at":"2026-01-04T12:00:00Z"}`),
 		}},
 	}
