@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -19,9 +20,12 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/isectech/service-networking/cmd/isectl/internal/broker"
+	"github.com/isectech/service-networking/cmd/isectl/internal/broker/docevents"
 	"github.com/isectech/service-networking/functions/register"
 	"github.com/isectech/service-networking/shared/platform/config"
 	"github.com/isectech/service-networking/shared/platform/events"
+	"github.com/isectech/service-networking/shared/store"
+	"github.com/isectech/service-networking/shared/store/boltstore"
 )
 
 // project is the project that topics and documents belong to on this machine.
@@ -116,6 +120,22 @@ func (m *messaging) serve(ctx context.Context) error {
 	defer stop()
 	if err := m.broker.Serve(m.listener); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("serve Pub/Sub: %w", err)
+	}
+	return nil
+}
+
+// tellChanges sends the changes of records in the embedded store to RegistryChanged, as Firestore's events,
+// until ctx ends. Without that store an emulator's owner has to see to it.
+func (m *messaging) tellChanges(ctx context.Context, db *boltstore.DB, now Clock, logger *slog.Logger) error {
+	if db == nil {
+		return nil
+	}
+	err := docevents.Run(ctx, docevents.Options{
+		Log: db, Now: now, Project: project, Client: &http.Client{Transport: m.functions}, Logger: logger,
+		Triggers: []docevents.Trigger{{Collection: store.Services, Endpoint: endpointOf(register.ChangedName)}},
+	})
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("document events: %w", err)
 	}
 	return nil
 }

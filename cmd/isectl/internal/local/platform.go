@@ -92,6 +92,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve(ctx, listener, p, logger) })
 	group.Go(func() error { return m.serve(ctx) })
+	group.Go(func() error { return m.tellChanges(ctx, b.db, o.Now, logger) })
 	group.Go(func() error {
 		return tick(ctx, &ticker{store: b.Store, db: b.db, metrics: p.metrics, now: o.Now, logger: logger, sweep: p.sweep})
 	})
