@@ -40,7 +40,7 @@ func TestAuthorizeForm(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			a := f.post(t, "/internal/auth/authorize", f.operator(t), tc.kind, tc.body)
+			a := f.ask(t, f.operator(t), tc.kind, tc.body)
 			if a.Code != tc.status || !strings.Contains(a.Body.String(), tc.part) {
 				t.Errorf("%d %.300s, want %d with %s", a.Code, a.Body, tc.status, tc.part)
 			}
@@ -54,7 +54,7 @@ func TestAuthorizeOneself(t *testing.T) {
 	f := newFixture(t)
 	claims := f.Claims(gateway, auth.PlatformAudience, auth.APIRead)
 	claims.Environment = auth.Development
-	a := f.post(t, "/internal/auth/authorize", f.Mint(t, claims), "application/json", `[{"caller":"api-gateway","target":"backend"}]`)
+	a := f.ask(t, f.Mint(t, claims), "application/json", `[{"caller":"api-gateway","target":"backend"}]`)
 	a.want(t, 200, "", "")
 	decisions, _ := a.body["decisions"].([]any)
 	one, _ := decisions[0].(map[string]any)
@@ -63,7 +63,7 @@ func TestAuthorizeOneself(t *testing.T) {
 	if err != nil || e.Environment != auth.Development {
 		t.Errorf("judged in %s: %v", e.Environment, err)
 	}
-	f.post(t, "/internal/auth/authorize", f.Mint(t, claims), "application/json",
+	f.ask(t, f.Mint(t, claims), "application/json",
 		`[{"caller":"api-gateway","target":"backend"},{"caller":"frontend","target":"backend"}]`).
 		want(t, 403, "insufficient_scope", auth.InsufficientScope)
 }

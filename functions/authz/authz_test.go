@@ -95,9 +95,10 @@ func (f *fixture) get(t *testing.T, path, bearer string, header ...string) answe
 	return f.call(t, r)
 }
 
-func (f *fixture) post(t *testing.T, path, bearer, kind, body string) answer {
+// ask asks authorize with a token.
+func (f *fixture) ask(t *testing.T, bearer, kind, body string) answer {
 	t.Helper()
-	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+	r := httptest.NewRequest(http.MethodPost, "/internal/auth/authorize", strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+bearer)
 	r.Header.Set("Content-Type", kind)
 	return f.call(t, r)
@@ -189,7 +190,7 @@ func TestWithoutTheStore(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	ask := func(bearer, caller string) answer {
-		return f.post(t, "/internal/auth/authorize", bearer, "application/json", `[{"caller":"`+caller+`","target":"backend"}]`)
+		return f.ask(t, bearer, "application/json", `[{"caller":"`+caller+`","target":"backend"}]`)
 	}
 	validate := func(bearer string, header ...string) answer {
 		return f.get(t, "/internal/auth/validate", bearer, header...)

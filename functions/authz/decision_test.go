@@ -31,7 +31,7 @@ func TestLongestDecision(t *testing.T) {
 	if err != nil || again == id {
 		t.Errorf("two decisions have one id: %v", err)
 	}
-	a := f.post(t, "/internal/auth/authorize", f.operator(t), "application/json",
+	a := f.ask(t, f.operator(t), "application/json",
 		`[{"caller":"frontend","target":"backend","method":"`+long(64)+`","path":"/`+long(4096)+`"}]`)
 	decisions, _ := a.body["decisions"].([]any)
 	one, _ := decisions[0].(map[string]any)

@@ -56,8 +56,7 @@ func newGuarded(t *testing.T, a guard.Access) *guarded {
 		if err != nil {
 			return err
 		}
-		_, err = w.Write(body)
-		return err
+		return httpx.WriteJSON(w, http.StatusOK, len(body))
 	}
 	mux.Handle("GET /", call)
 	mux.Handle("POST /", call)

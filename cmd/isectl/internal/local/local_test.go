@@ -75,7 +75,7 @@ func mustRun(t *testing.T, dir local.Dir, env map[string]string) *platform {
 // spawn runs a platform in a process of its own.
 func spawn(t *testing.T, dir local.Dir) (*platform, *exec.Cmd) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0]) //nolint:gosec,noctx // the test itself, which is killed
+	cmd := exec.Command(os.Args[0]) //nolint:noctx // it is killed, which is what is tested
 	cmd.Env = append(os.Environ(), asPlatform+"="+string(dir))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -145,7 +145,7 @@ func (p *platform) sign(t *testing.T, service, method, target, body string) http
 }
 
 const (
-	tokenPath = "/internal/auth/token" //nolint:gosec // a path
+	tokenPath = "/internal/auth/token"
 	tokenForm = "grant_type=client_credentials"
 )
 
@@ -347,7 +347,7 @@ func TestUnusableDirectory(t *testing.T) {
 		t.Skip("root can write to a directory that is read-only")
 	}
 	readOnly := t.TempDir()
-	if err := os.Chmod(readOnly, 0o500); err != nil { //nolint:gosec // nobody else may read it
+	if err := os.Chmod(readOnly, 0o500); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := run(t, local.Dir(readOnly), "0", nil); !errors.Is(err, fs.ErrPermission) {
