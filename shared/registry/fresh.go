@@ -22,11 +22,19 @@ type freshness struct {
 
 	checked atomic.Int64 // when the last successful refresh began, in Unix nanoseconds; 0: never
 
-	mu      sync.Mutex
-	flight  *flight
-	failed  time.Time // when the last refresh failed; zero after a success
-	failure error
+	mu       sync.Mutex
+	flight   *flight
+	failed   time.Time // when the last refresh failed; zero after a success
+	failures int       // since the last success
+	failure  error
 }
+
+// warmTimeout is how long a refresh may take while there is a snapshot to serve instead: whoever asks is better
+// off with its age than with a wait. Each failure doubles it, since there may be much to read.
+const (
+	warmTimeout  = time.Second
+	maxDoublings = 10
+)
 
 type flight struct {
 	done chan struct{}
@@ -99,16 +107,26 @@ func (f *freshness) renew(ctx context.Context, now time.Time) error {
 	defer func() {
 		f.mu.Lock()
 		f.flight, f.failure = nil, mine.err
-		if f.failed = now; mine.err == nil {
-			f.failed = time.Time{}
+		f.failed = now
+		f.failures++
+		if mine.err == nil {
+			f.failed, f.failures = time.Time{}, 0
 			f.checked.Store(now.UnixNano())
 		}
 		f.mu.Unlock()
 		close(mine.done)
 	}()
 	// Others wait for this refresh too, so it outlives the request that happened to begin it.
-	refreshing, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.timeout)
+	timeout := f.timeout
+	if f.checked.Load() != 0 {
+		timeout = min(timeout, warmTimeout<<min(f.failures, maxDoublings))
+	}
+	refreshing, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
+	if deadline, ok := ctx.Deadline(); ok {
+		refreshing, cancel = context.WithDeadline(refreshing, deadline)
+		defer cancel()
+	}
 	mine.err = unavailable(f.cache.refresh(refreshing, now))
 	return mine.err
 }
