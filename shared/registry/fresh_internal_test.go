@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/isectech/service-networking/shared/store"
@@ -23,7 +24,7 @@ func (h *hanging) Changes(ctx context.Context, _ string, _ store.Position) iter.
 			return
 		}
 		deadline, _ := ctx.Deadline()
-		h.given = append(h.given, time.Until(deadline).Round(time.Second))
+		h.given = append(h.given, time.Until(deadline))
 		yield(store.Document{}, errors.New("no answer"))
 	}
 }
@@ -32,6 +33,10 @@ func (h *hanging) Changes(ctx context.Context, _ string, _ store.Position) iter.
 // longer it lasts, and never beyond its own deadline.
 func TestReadersDoNotWaitForAHangingStore(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, readersOfAHangingStore) // in which time stands still, so that deadlines are exact
+}
+
+func readersOfAHangingStore(t *testing.T) {
 	h := &hanging{up: true}
 	f := freshness{cache: newCache(h, func(err error) { t.Error(err) }), bound: time.Second, maxStale: time.Hour, timeout: 10 * time.Second}
 	now := time.Date(2026, 1, 4, 12, 0, 0, 0, time.UTC)
