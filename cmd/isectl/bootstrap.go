@@ -20,11 +20,11 @@ import (
 type BootstrapCmd struct{}
 
 // Run makes the policy, the signing key and the root CA of the local platform. What has a record is left
-// alone; a running platform has made them already.
+// alone; a platform that runs, and so holds the store, has made all of them when it started.
 func (*BootstrapCmd) Run(ctx context.Context, a *app) error {
 	parts, err := local.Bootstrap(ctx, local.Dir(a.LocalDir), a.now)
 	if errors.Is(err, boltstore.ErrLocked) {
-		return fmt.Errorf("a platform runs on %s, and was bootstrapped when it started", a.LocalDir)
+		return a.printParts(bootstrap.Parts())
 	}
 	if err != nil {
 		return err

@@ -33,6 +33,16 @@ type Part struct {
 	Created bool   `json:"created"` // false: it was there, and was left alone
 }
 
+// The names of what Run makes.
+const (
+	partPolicy     = "policy"
+	partSigningKey = "signing key"
+	partRootCA     = "root CA"
+)
+
+// Parts lists what Run makes, as what is there.
+func Parts() []Part { return []Part{{Name: partPolicy}, {Name: partSigningKey}, {Name: partRootCA}} }
+
 // Run makes the policy, the signing key and the root CA, as far as the store has no record of them.
 func (p *Platform) Run(ctx context.Context, doc *policy.Document) ([]Part, error) {
 	var parts []Part
@@ -40,9 +50,9 @@ func (p *Platform) Run(ctx context.Context, doc *policy.Document) ([]Part, error
 		name string
 		make func(context.Context) (bool, error)
 	}{
-		{"policy", func(ctx context.Context) (bool, error) { return p.makePolicy(ctx, doc) }},
-		{"signing key", p.makeSigningKey},
-		{"root CA", p.makeRootCA},
+		{partPolicy, func(ctx context.Context) (bool, error) { return p.makePolicy(ctx, doc) }},
+		{partSigningKey, p.makeSigningKey},
+		{partRootCA, p.makeRootCA},
 	} {
 		created, err := step.make(ctx)
 		if err != nil {
