@@ -18,9 +18,9 @@ import (
 	"github.com/isectech/service-networking/shared/store/storetest"
 )
 
-// samples is about how many places of a file are damaged, one at a time; TEST_LONG makes it thorough.
+// samples is about how many places of a file are damaged, one at a time; LONG makes it thorough.
 var samples = func() int {
-	if os.Getenv("TEST_LONG") != "" {
+	if os.Getenv("LONG") != "" {
 		return 10_000
 	}
 	return 100
