@@ -150,12 +150,12 @@ func (n *node) hits(t *testing.T, generation int64) {
 }
 
 // eventually waits for something to become true.
-func eventually(t *testing.T, what string, true func() bool) {
+func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
 	end := time.After(30 * time.Second)
-	for !true() {
+	for !holds() {
 		select {
 		case <-ticker.C:
 		case <-end:

@@ -89,7 +89,7 @@ func (r *parser) feed(p []byte) (messages int, err error) {
 		case inLine:
 			piece, rest, ended := bytes.Cut(p, []byte{'\n'})
 			p = rest
-			if r.line = append(r.line, piece...); len(r.line) > maxLineBytes {
+			if r.line = append(r.line, piece...); len(r.line) > r.longest() {
 				r.fail("a line that does not end")
 			} else if ended {
 				messages += r.endLine()
@@ -101,6 +101,19 @@ func (r *parser) feed(p []byte) (messages int, err error) {
 		}
 	}
 	return messages, r.err
+}
+
+// longest returns how long the present line may be, with its CR. What has a fixed length is not read to the end of
+// a line by the library, so here too it may not go beyond.
+func (r *parser) longest() int {
+	switch r.kind {
+	case '_':
+		return len("\r")
+	case '#':
+		return len("t\r")
+	default:
+		return maxLineBytes
+	}
 }
 
 func (r *parser) fail(what string) { r.err = fmt.Errorf("%w: %s", errGarbage, what) }
