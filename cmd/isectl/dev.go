@@ -26,8 +26,10 @@ func (d *DevCmd) greet(w io.Writer, dir string, info local.Info) {
 	fmt.Fprintf(w, `iSECTECH Service Networking is running at %[1]s
 state in %[2]s, kept across restarts; make clean removes it; Ctrl-C stops
 
-  functions   authz    %[1]s/internal/auth/...      register  %[1]s/internal/registry/...
+  authz       %[1]s/internal/auth/...
+  register    %[1]s/internal/registry/...
   keys        %[1]s/.well-known/jwks.json
+  Pub/Sub     %[3]s   (PUBSUB_EMULATOR_HOST for Google's clients; the project is "local")
 
 In another terminal:
 
@@ -35,7 +37,8 @@ In another terminal:
   bin/isectl register -f examples/backend-services-001.json --as isectech-backend-services
   bin/isectl services
   bin/isectl resolve backend-services api
+  bin/isectl watch
   bin/isectl journal verify
 
-`, info.Server, dir)
+`, info.Server, dir, info.PubSub)
 }
