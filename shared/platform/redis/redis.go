@@ -36,6 +36,12 @@ var (
 	ErrWrongType = errors.New("redis key of another type")
 )
 
+// Made once, since they are returned when there is no time to lose.
+var (
+	errOpen = fmt.Errorf("%w: the breaker is open", ErrUnavailable)
+	errBusy = fmt.Errorf("%w: too many calls are under way", ErrUnavailable)
+)
+
 // The defaults of Options.
 const (
 	DefaultReadTimeout    = 50 * time.Millisecond
@@ -126,8 +132,8 @@ func (c *Client) LogValue() slog.Value { return slog.StringValue(c.name) }
 func (c *Client) State() State { return c.breaker.State() }
 
 // do makes one call. run may be repeated when the connection turned out to be gone before anything was sent.
-func (c *Client) do(ctx context.Context, op string, budget time.Duration, run func(context.Context, rueidis.Client) error) error {
-	result, err := c.attempt(ctx, budget, run)
+func (c *Client) do(ctx context.Context, op string, limit time.Duration, run func(context.Context, rueidis.Client) error) error {
+	result, err := c.attempt(ctx, limit, run)
 	if c.options.Observe != nil {
 		c.options.Observe(op, result)
 	}
@@ -148,25 +154,25 @@ const (
 	resultError    = "error"
 )
 
-func (c *Client) attempt(parent context.Context, budget time.Duration, run func(context.Context, rueidis.Client) error) (string, error) {
+func (c *Client) attempt(parent context.Context, limit time.Duration, run func(context.Context, rueidis.Client) error) (string, error) {
 	if err := parent.Err(); err != nil {
 		return resultCanceled, err
 	}
 	permit, ok := c.breaker.allow()
 	if !ok {
-		return resultOpen, fmt.Errorf("%w: the breaker is open", ErrUnavailable)
+		return resultOpen, errOpen
 	}
-	ctx, cancel := context.WithTimeout(parent, budget)
-	defer cancel()
+	ctx := newBudget(parent, limit)
+	defer ctx.end()
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()
 	default:
 		c.breaker.record(permit, inconclusive)
-		return resultBusy, fmt.Errorf("%w: %d calls are under way", ErrUnavailable, maxCalls)
+		return resultBusy, errBusy
 	}
 	err := c.exchange(ctx, run)
-	result, outcome, err := judge(parent, budget, err)
+	result, outcome, err := judge(parent, limit, err)
 	if opened := c.breaker.record(permit, outcome); opened {
 		c.link.renew()
 	}
@@ -210,7 +216,7 @@ func broken(ctx context.Context, err error) bool {
 }
 
 // judge says what a call's error means: for metrics, for the breaker and for the caller.
-func judge(parent context.Context, budget time.Duration, err error) (result string, o outcome, _ error) {
+func judge(parent context.Context, limit time.Duration, err error) (result string, o outcome, _ error) {
 	answer, answered := rueidis.IsRedisErr(err)
 	switch {
 	case err == nil || answered && answer.IsNil():
@@ -224,7 +230,7 @@ func judge(parent context.Context, budget time.Duration, err error) (result stri
 	case errors.Is(err, errGarbage):
 		return resultGarbage, failure, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case errors.Is(err, context.DeadlineExceeded):
-		return resultTimeout, failure, fmt.Errorf("%w: no answer within %s", ErrUnavailable, budget)
+		return resultTimeout, failure, fmt.Errorf("%w: no answer within %s", ErrUnavailable, limit)
 	default:
 		return resultError, failure, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}

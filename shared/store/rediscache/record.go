@@ -2,8 +2,9 @@ package rediscache
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"hash/crc32"
 	"strconv"
 	"time"
@@ -58,7 +59,7 @@ func encodeRecord(d store.Document) []byte {
 	out = append(out, recordStart...)
 	out = strconv.AppendInt(out, d.Generation, 10)
 	out = append(out, recordChecksum...)
-	out = fmt.Appendf(out, "%08x", checksum(d.Generation, rest))
+	out = appendChecksum(out, checksum(d.Generation, rest))
 	out = append(out, recordRest...)
 	return append(out, rest...)
 }
@@ -77,8 +78,8 @@ func decodeRecord(raw []byte) (d store.Document, ok bool) {
 	if len(rest) < checksumDigits || !bytes.HasPrefix(rest[checksumDigits:], []byte(recordRest)) {
 		return d, false
 	}
-	sum, rest := string(rest[:checksumDigits]), rest[checksumDigits+len(recordRest):]
-	if sum != fmt.Sprintf("%08x", checksum(generation, rest)) {
+	sum, rest := rest[:checksumDigits], rest[checksumDigits+len(recordRest):]
+	if !bytes.Equal(sum, appendChecksum(nil, checksum(generation, rest))) {
 		return d, false
 	}
 	// Inside a string the quotes of recordData would be escaped, so its first occurrence is the member.
@@ -105,4 +106,8 @@ func decodeRecord(raw []byte) (d store.Document, ok bool) {
 func checksum(generation int64, rest []byte) uint32 {
 	sum := crc32.Checksum(strconv.AppendInt(nil, generation, 10), castagnoli)
 	return crc32.Update(sum, castagnoli, rest)
+}
+
+func appendChecksum(out []byte, sum uint32) []byte {
+	return hex.AppendEncode(out, binary.BigEndian.AppendUint32(nil, sum))
 }
