@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Finds what the tests need besides Go and a C compiler: Java and the Firestore and Pub/Sub emulators of the
-# Google Cloud SDK. As root on Debian it installs a missing Java or compiler. What is then missing is said
-# loudly; tests that need it skip, except where CI is true: there it is an error.
+# Finds what the tests need besides Go and a C compiler: Java, the Firestore and Pub/Sub emulators of the Google
+# Cloud SDK, and redis-server. As root on Debian it installs a missing Java, compiler or redis-server. What is
+# then missing is said loudly; tests that need it skip, except where CI is true: there it is an error.
 set -euo pipefail
 
 missing=()
@@ -54,10 +54,19 @@ major=$(java_major)
 packages=()
 command -v "$compiler" >/dev/null || packages+=(gcc libc6-dev)
 [[ ${major:-0} -ge 11 ]] || packages+=(default-jre-headless)
+# Tests start their own; the package's service, which would start at once and at every boot, is kept from it.
+redis_service=
+if ! command -v redis-server >/dev/null; then
+	packages+=(redis-server)
+	redis_service=new
+fi
 if ((${#packages[@]})) && [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
 	echo "  installing ${packages[*]}"
 	if ! (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}") </dev/null >/dev/null; then
 		echo '  apt-get could not install them'
+	fi
+	if [[ -n $redis_service ]] && command -v systemctl >/dev/null; then
+		systemctl disable --quiet --now redis-server </dev/null >/dev/null 2>&1 || true
 	fi
 	major=$(java_major)
 fi
@@ -71,6 +80,14 @@ if [[ ${major:-0} -ge 11 ]]; then
 	found java "$major ($(command -v java))"
 else
 	lack java 'Java 11 or newer for the emulators, e.g. apt-get install default-jre-headless'
+fi
+
+# `redis-server --version` prints "Redis server v=7.0.15 sha=…".
+redis=$({ redis-server --version 2>/dev/null || true; } | sed -n 's/.* v=\([0-9][0-9.]*\) .*/\1/p')
+if [[ ${redis%%.*} -ge 7 ]]; then
+	found redis-server "$redis ($(command -v redis-server))"
+else
+	lack redis-server 'Redis 7 or newer, e.g. apt-get install redis-server'
 fi
 
 root=$(sdk_root)
