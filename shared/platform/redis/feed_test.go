@@ -51,25 +51,25 @@ func (f *feed) set(t *testing.T, id, environment string) store.Document {
 	return docs[0]
 }
 
-// begun gives the feed of an environment an index: one that is made anew has none until a second is over.
-func (f *feed) begun(t *testing.T, environment string) store.Position {
+// begun gives the feed of production an index: one that is made anew has none until a second is over.
+func (f *feed) begun(t *testing.T) store.Position {
 	t.Helper()
-	f.set(t, "first", environment)
-	if _, err := f.Index(t.Context(), environment); !errors.Is(err, rediscache.ErrUnknown) {
+	f.set(t, "first", "production")
+	if _, err := f.Index(t.Context(), "production"); !errors.Is(err, rediscache.ErrUnknown) {
 		t.Errorf("index of a feed that was just made: %v", err)
 	}
 	f.clock.Advance(2 * time.Second)
-	at := f.set(t, "first", environment).Position()
-	f.wantIndex(t, environment, at)
+	at := f.set(t, "first", "production").Position()
+	f.wantIndex(t, at)
 	return at
 }
 
-func (f *feed) wantIndex(t *testing.T, environment string, want store.Position) {
+func (f *feed) wantIndex(t *testing.T, want store.Position) {
 	t.Helper()
 	var got store.Position
 	var err error
-	eventually(t, fmt.Sprintf("the index of %s is %d", environment, want), func() bool {
-		got, err = f.Index(t.Context(), environment)
+	eventually(t, fmt.Sprintf("the index is %d", want), func() bool {
+		got, err = f.Index(t.Context(), "production")
 		return err == nil && got == want
 	})
 }
@@ -82,9 +82,9 @@ func (f *feed) wantUnknown(t *testing.T, environment string) {
 	})
 }
 
-func (f *feed) wantChanges(t *testing.T, environment string, since store.Position, want ...string) {
+func (f *feed) wantChanges(t *testing.T, since store.Position, want ...string) {
 	t.Helper()
-	got, _, err := f.ChangedSince(t.Context(), environment, since, 100)
+	got, _, err := f.ChangedSince(t.Context(), "production", since, 100)
 	if err != nil {
 		t.Errorf("changes: %v", err)
 	}
@@ -96,22 +96,22 @@ func (f *feed) wantChanges(t *testing.T, environment string, since store.Positio
 func TestFeed(t *testing.T) {
 	t.Parallel()
 	f := newFeed(t)
-	start := f.begun(t, "production")
-	f.wantChanges(t, "production", start, []string{}...)
+	start := f.begun(t)
+	f.wantChanges(t, start, []string{}...)
 	a := f.set(t, "a", "production")
 	b := f.set(t, "b", "production")
-	f.wantIndex(t, "production", b.Position())
-	f.wantChanges(t, "production", start, "a", "b")
-	f.wantChanges(t, "production", a.Position(), "b")
+	f.wantIndex(t, b.Position())
+	f.wantChanges(t, start, "a", "b")
+	f.wantChanges(t, a.Position(), "b")
 	a = f.set(t, "a", "production")
-	f.wantIndex(t, "production", a.Position())
-	f.wantChanges(t, "production", start, "b", "a")
+	f.wantIndex(t, a.Position())
+	f.wantChanges(t, start, "b", "a")
 	f.wantUnknown(t, "staging")
 
 	// A deletion has no environment to be seen by, so all learn of it.
 	gone := f.set(t, "b", "")
-	f.wantIndex(t, "production", gone.Position())
-	f.wantChanges(t, "production", a.Position(), "b")
+	f.wantIndex(t, gone.Position())
+	f.wantChanges(t, a.Position(), "b")
 	if got := f.server.Do("ZSCORE", "registry:staging:changes", "b"); got == "" {
 		t.Error("staging does not learn of a deletion")
 	}
@@ -127,8 +127,8 @@ func TestFeed(t *testing.T) {
 	if !errors.Is(err, store.ErrConflict) {
 		t.Fatal(err)
 	}
-	f.wantIndex(t, "production", gone.Position())
-	f.wantChanges(t, "production", a.Position(), "b")
+	f.wantIndex(t, gone.Position())
+	f.wantChanges(t, a.Position(), "b")
 
 	if _, _, err := f.ChangedSince(t.Context(), "production", start, 1); !errors.Is(err, rediscache.ErrUnknown) {
 		t.Errorf("more changes than wanted: %v", err)
@@ -143,7 +143,7 @@ func TestFeed(t *testing.T) {
 func TestFeedOfWriterWhoDied(t *testing.T) {
 	t.Parallel()
 	f := newFeed(t)
-	start := f.begun(t, "production")
+	start := f.begun(t)
 	inner := storetest.NewFaulty(f.inner)
 	inner.LoseAnswer(1, store.ErrUnavailable)
 	dying := rediscache.New(inner, f.cable, rediscache.Options{Now: f.clock.Now, Environments: environments})
@@ -159,7 +159,7 @@ func TestFeedOfWriterWhoDied(t *testing.T) {
 	f.wantUnknown(t, "production")
 	eventually(t, "the entry has expired", func() bool { return f.server.Do("EXISTS", "registry:production:writers") == "0" })
 	b := f.set(t, "b", "production")
-	f.wantIndex(t, "production", b.Position())
+	f.wantIndex(t, b.Position())
 	doc, err := inner.Get(t.Context(), w.Ref)
 	if err != nil {
 		t.Fatal(err)
@@ -167,14 +167,14 @@ func TestFeedOfWriterWhoDied(t *testing.T) {
 	if err := f.Observe(t.Context(), doc); err != nil {
 		t.Fatal(err)
 	}
-	f.wantChanges(t, "production", start, "a", "b")
+	f.wantChanges(t, start, "a", "b")
 }
 
 // TestFeedAfterLoss empties Redis: what it knew then, and perhaps nobody has read, is not claimed to be known.
 func TestFeedAfterLoss(t *testing.T) {
 	t.Parallel()
 	f := newFeed(t)
-	start := f.begun(t, "production")
+	start := f.begun(t)
 	lost := f.set(t, "lost", "production")
 	f.server.Flush()
 	f.wantUnknown(t, "production")
@@ -184,29 +184,29 @@ func TestFeedAfterLoss(t *testing.T) {
 	f.wantUnknown(t, "production")
 	f.clock.Advance(2 * time.Second)
 	a := f.set(t, "a", "production")
-	f.wantIndex(t, "production", a.Position())
+	f.wantIndex(t, a.Position())
 	for _, since := range []store.Position{start, lost.Position() - 1, lost.Position()} {
 		if ids, _, err := f.ChangedSince(t.Context(), "production", since, 100); !errors.Is(err, rediscache.ErrUnknown) {
 			t.Errorf("changes since before the loss: %v, %v", ids, err)
 		}
 	}
-	f.wantChanges(t, "production", a.Position()-1, "a")
+	f.wantChanges(t, a.Position()-1, "a")
 }
 
 func TestObserve(t *testing.T) {
 	t.Parallel()
 	f := newFeed(t)
-	start := f.begun(t, "production")
+	start := f.begun(t)
 	f.cable.cut.Store(true)
 	a, b := f.set(t, "a", "production"), f.set(t, "b", "production")
 	f.cable.cut.Store(false)
-	f.wantIndex(t, "production", start)
+	f.wantIndex(t, start)
 	for range 3 { // again, and in the wrong order
 		if err := f.Observe(t.Context(), b, a, store.Document{}, store.Document{Ref: store.Ref{Collection: store.Leases, ID: "a"}, Generation: 1}); err != nil {
 			t.Fatal(err)
 		}
-		f.wantIndex(t, "production", b.Position())
-		f.wantChanges(t, "production", start, "a", "b")
+		f.wantIndex(t, b.Position())
+		f.wantChanges(t, start, "a", "b")
 	}
 	if err := f.Observe(t.Context()); err != nil {
 		t.Error(err)
@@ -221,7 +221,7 @@ func TestObserve(t *testing.T) {
 func TestFeedIsTrimmed(t *testing.T) {
 	t.Parallel()
 	f := newFeed(t)
-	f.begun(t, "production")
+	f.begun(t)
 	docs := make([]store.Document, 10_100)
 	at := f.clock.Now().Add(time.Minute)
 	for i := range docs {
@@ -237,8 +237,8 @@ func TestFeedIsTrimmed(t *testing.T) {
 		t.Errorf("%s members; want 10,000 changes and the time since when they are all", got)
 	}
 	newest := docs[len(docs)-1].Position()
-	f.wantIndex(t, "production", newest)
-	f.wantChanges(t, "production", docs[len(docs)-3].Position(), "s-10098", "s-10099")
+	f.wantIndex(t, newest)
+	f.wantChanges(t, docs[len(docs)-3].Position(), "s-10098", "s-10099")
 	ids, upTo, err := f.ChangedSince(t.Context(), "production", docs[99].Position(), 10_000)
 	if err != nil || len(ids) != 10_000 || upTo != newest {
 		t.Errorf("%d changes up to %d, %v", len(ids), upTo, err)
@@ -252,7 +252,7 @@ func TestFeedOfGarbage(t *testing.T) {
 	t.Parallel()
 	for kind := range redistest.GarbageKinds {
 		f := newFeed(t)
-		f.begun(t, "production")
+		f.begun(t)
 		for _, key := range []string{"index", "changes", "writers"} {
 			f.server.Garbage("registry:production:"+key, kind)
 		}
@@ -272,8 +272,8 @@ func TestFeedOfGarbage(t *testing.T) {
 		}
 		f.server.Do("DEL", "registry:production:writers") // a set that is garbage goes when it expires
 		a := f.set(t, "a", "production")
-		f.wantIndex(t, "production", a.Position())
-		f.wantChanges(t, "production", a.Position()-1, "a")
+		f.wantIndex(t, a.Position())
+		f.wantChanges(t, a.Position()-1, "a")
 		if raw := f.server.Do("GET", "service:a"); kind != 7 && !strings.HasPrefix(raw, `{"format":1,"generation":2,`) { // 7: foreign writers
 			t.Errorf("garbage %d: service:a holds %.80q", kind, raw)
 		}

@@ -120,7 +120,7 @@ func runHistory(t *testing.T, server *redistest.Server) {
 		s := rediscache.New(inner, client, rediscache.Options{Now: time.Now, Environments: environments, Observe: results.count})
 		for w := range workers {
 			by := fmt.Sprintf("worker %d of process %d", w, p)
-			random := rand.New(rand.NewPCG(uint64(p), uint64(w))) //nolint:gosec // a history need not be secret
+			random := rand.New(rand.NewPCG(uint64(p), uint64(w)))
 			group.Go(func() {
 				for range steps {
 					if err := step(t.Context(), s, &h, by, random); err != nil {

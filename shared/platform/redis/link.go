@@ -145,7 +145,7 @@ func (l *link) dial() (*session, error) {
 func (l *link) open(ctx context.Context, addr string, dialer *net.Dialer, config *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.options.ConnectTimeout)
 	defer cancel()
-	defer context.AfterFunc(l.life, cancel)()
+	defer context.AfterFunc(l.life, cancel)() //nolint:contextcheck // the client's end is one reason to stop, ctx the other
 	if config == nil {
 		return dialer.DialContext(ctx, "tcp", addr)
 	}

@@ -171,7 +171,7 @@ func (c *Client) attempt(parent context.Context, limit time.Duration, run func(c
 		c.breaker.record(permit, inconclusive)
 		return resultBusy, errBusy
 	}
-	err := c.exchange(ctx, run)
+	err := c.exchange(ctx, run) //nolint:contextcheck // a connection outlives the call that needed it first
 	result, outcome, err := judge(parent, limit, err)
 	if opened := c.breaker.record(permit, outcome); opened {
 		c.link.renew()
