@@ -4,7 +4,10 @@ package contract
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -91,19 +94,28 @@ type Answer struct {
 // Do makes a call.
 func (p *Platform) Do(t *testing.T, r Request) Answer {
 	t.Helper()
-	method := r.Method
-	if method == "" {
-		method = http.MethodGet
+	var sign Sign
+	if r.Sign != "" {
+		sign = p.APIKey(t, r.Sign).SignHTTP
 	}
-	req, err := http.NewRequestWithContext(t.Context(), method, p.URL+r.Path, strings.NewReader(r.Body))
+	a, err := Send(t.Context(), p.URL, r, sign)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return a
+}
+
+// Sign signs a request with a body.
+type Sign func(r *http.Request, body []byte) error
+
+// Send makes a call to the platform at url; sign, where there is one, signs it.
+func Send(ctx context.Context, url string, r Request, sign Sign) (Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, cmp.Or(r.Method, http.MethodGet), url+r.Path, strings.NewReader(r.Body))
+	if err != nil {
+		return Answer{}, err
+	}
 	if r.Body != "" {
-		req.Header.Set("Content-Type", "application/json")
-		if r.Type != "" {
-			req.Header.Set("Content-Type", r.Type)
-		}
+		req.Header.Set("Content-Type", cmp.Or(r.Type, "application/json"))
 	}
 	if r.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+r.Token)
@@ -111,9 +123,9 @@ func (p *Platform) Do(t *testing.T, r Request) Answer {
 	for name, values := range r.Header {
 		req.Header[http.CanonicalHeaderKey(name)] = values
 	}
-	if r.Sign != "" {
-		if err := p.APIKey(t, r.Sign).SignHTTP(req, []byte(r.Body)); err != nil {
-			t.Fatal(err)
+	if sign != nil {
+		if err := sign(req, []byte(r.Body)); err != nil {
+			return Answer{}, err
 		}
 	}
 	if r.Edit != nil {
@@ -121,20 +133,20 @@ func (p *Platform) Do(t *testing.T, r Request) Answer {
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		return Answer{}, err
 	}
 	defer func() { _ = res.Body.Close() }()
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
-		t.Fatal(err)
+		return Answer{}, err
 	}
 	a := Answer{Status: res.StatusCode, Header: res.Header, Text: string(text)}
 	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
 		if err := json.Unmarshal(text, &a.Body); err != nil {
-			t.Fatalf("%s %s: %v in %s", method, r.Path, err, text)
+			return a, fmt.Errorf("%s %s: %w in %s", req.Method, r.Path, err, text)
 		}
 	}
-	return a
+	return a, nil
 }
 
 // String returns a member of the body that is a string.
@@ -144,7 +156,7 @@ func (a Answer) String(name string) string {
 }
 
 // Want checks status, error code and reason; "" is not looked at.
-func (a Answer) Want(t *testing.T, status int, code, reason string) {
+func (a Answer) Want(t testing.TB, status int, code, reason string) {
 	t.Helper()
 	if a.Status != status || code != "" && a.String("error") != code || reason != "" && a.String("reason") != reason {
 		t.Fatalf("got %d %s %s, want %d %s %s\n%s", a.Status, a.String("error"), a.String("reason"), status, code, reason, a.Text)

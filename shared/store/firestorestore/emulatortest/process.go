@@ -173,22 +173,23 @@ func (p *process) archive(java, jar string) []string {
 	return []string{"-XX:ArchiveClassesAtExit=" + temp}
 }
 
+// freePorts returns ports that nobody listens at.
 func freePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	for i := range ports {
-		var config net.ListenConfig
-		l, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = l.Close() }()
-		addr, ok := l.Addr().(*net.TCPAddr)
-		if !ok {
-			return nil, errors.New("no TCP address")
-		}
-		ports[i] = addr.Port
+	if n == 0 {
+		return nil, nil
 	}
-	return ports, nil
+	var config net.ListenConfig
+	l, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = l.Close() }() // once all others are chosen, so that none is chosen twice
+	addr, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		return nil, errors.New("no TCP address")
+	}
+	rest, err := freePorts(n - 1)
+	return append(rest, addr.Port), err
 }
 
 // findJar looks for the emulator in the gcloud SDK: where CLOUDSDK_ROOT says, beside the gcloud in PATH,

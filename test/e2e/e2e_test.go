@@ -1,0 +1,18 @@
+package e2e
+
+import "testing"
+
+// TestProcesses tells the story on separate processes, and then takes them apart.
+func TestProcesses(t *testing.T) {
+	p := startProcesses(t)
+	for _, part := range []struct {
+		name string
+		run  func(*testing.T, *Processes)
+	}{
+		{"story", func(t *testing.T, p *Processes) { tellStory(t, p) }},
+		{"Redis is killed", redisKilled},
+		{"Firestore stops", firestoreStopped},
+	} {
+		t.Run(part.name, func(t *testing.T) { part.run(t, p) })
+	}
+}
