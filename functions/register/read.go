@@ -1,6 +1,7 @@
 package register
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"time"
@@ -16,7 +17,7 @@ var filterParams = []string{"name", "environment", "region", "version", "status"
 
 // list lists instances, page by page.
 func (s *Service) list(w http.ResponseWriter, r *http.Request) error {
-	_, view, err := s.view(w, r)
+	_, view, err := s.view(w, r, s.registry.Whole)
 	if err != nil {
 		return err
 	}
@@ -33,7 +34,7 @@ func (s *Service) list(w http.ResponseWriter, r *http.Request) error {
 
 // get answers by a service's name, an alias or an instance's id, in this order.
 func (s *Service) get(w http.ResponseWriter, r *http.Request) error {
-	_, view, err := s.view(w, r)
+	_, view, err := s.view(w, r, s.registry.Whole)
 	if err != nil {
 		return err
 	}
@@ -100,14 +101,13 @@ func (s *Service) answerList(w http.ResponseWriter, r *http.Request, params http
 	return httpx.WriteJSON(w, http.StatusOK, body)
 }
 
-// view authenticates a reader and returns the registry as it is now, with the headers that say how new
-// that is.
-func (s *Service) view(w http.ResponseWriter, r *http.Request) (auth.Principal, registry.View, error) {
+// view authenticates a reader and returns the registry as look has it, with the headers that say how new that is.
+func (s *Service) view(w http.ResponseWriter, r *http.Request, look func(context.Context) (registry.View, error)) (auth.Principal, registry.View, error) {
 	p, _, err := s.guard.Caller(r, readers)
 	if err != nil {
 		return p, registry.View{}, err
 	}
-	view, err := s.registry.View(r.Context())
+	view, err := look(r.Context())
 	if err != nil {
 		s.metrics.DiscoveryQuery("error")
 		return p, view, err

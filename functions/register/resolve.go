@@ -21,7 +21,7 @@ type choice struct {
 
 // resolve hands out one endpoint of a healthy instance, or says why there is none.
 func (s *Service) resolve(w http.ResponseWriter, r *http.Request) error {
-	p, view, err := s.view(w, r)
+	p, view, err := s.view(w, r, s.registry.View)
 	if err != nil {
 		return err
 	}

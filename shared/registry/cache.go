@@ -61,7 +61,8 @@ func (c *cache) applyOwn(docs []store.Document, now time.Time) {
 
 // show makes a snapshot the current one, and wakes those who wait for one with something new in it.
 func (c *cache) show(next *Snapshot) {
-	newer := next.index > c.current.Load().index
+	was := c.current.Load()
+	newer := next.index > was.index || next.whole > was.whole
 	c.current.Store(next)
 	if newer {
 		c.changed.give()
@@ -73,6 +74,12 @@ func (c *cache) show(next *Snapshot) {
 func (c *cache) stale(doc store.Document) bool {
 	_, known := c.generation(doc.Ref)
 	return !known && doc.Position() <= c.positions[doc.Ref.Collection]
+}
+
+// ahead reports whether the snapshot holds a commit of this process before which others may be missing.
+func (c *cache) ahead() bool {
+	s := c.current.Load()
+	return s.index > s.whole
 }
 
 // generation returns the generation of a document that the cache has seen.
@@ -172,6 +179,7 @@ func (c *cache) applyLease(next *Snapshot, doc store.Document, now time.Time) {
 // refresh brings the snapshot up to date with the store. A registration and its lease are committed
 // together, so reading the records before the leases never shows a record without the lease it came with.
 func (c *cache) refresh(ctx context.Context, now time.Time) error {
+	own := c.current.Load().index // what the store has from before this is read now
 	records, err := c.readRecords(ctx, now)
 	if err != nil {
 		return err
@@ -191,12 +199,15 @@ func (c *cache) refresh(ctx context.Context, now time.Time) error {
 			delete(c.tombstones, ref)
 		}
 	}
+	next := *c.current.Load()
+	if next.whole = max(next.whole, int64(c.positions[store.Services])); !records.skipped {
+		next.whole = max(next.whole, own)
+	}
 	if !c.filled {
 		c.filled = true
-		next := *c.current.Load()
 		next.begin()
-		c.show(&next)
 	}
+	c.show(&next)
 	return nil
 }
 
@@ -214,13 +225,13 @@ func (c *cache) readRecords(ctx context.Context, now time.Time) (changes, error)
 		version = ""
 	}
 	c.mu.Lock()
-	same := c.filled && ok && version == c.known && c.skipped < maxSkipped
+	same := c.filled && ok && version == c.known && c.skipped < maxSkipped && !c.ahead()
 	if same {
 		c.skipped++
 	}
 	c.mu.Unlock()
 	if same {
-		return changes{}, nil
+		return changes{skipped: true}, nil
 	}
 	got, err := c.read(ctx, store.Services, now)
 	if err == nil {
@@ -244,6 +255,7 @@ func (c *cache) applyAll(docs []store.Document, now time.Time) {
 type changes struct {
 	documents []store.Document
 	newest    store.Position
+	skipped   bool // nothing was read
 }
 
 // fillChunk is how many documents of a first reading are held at a time.

@@ -55,12 +55,13 @@ func (f *freshness) fresh(now time.Time) bool {
 	return checked != 0 && since < f.bound && since > -f.bound
 }
 
-// ensure makes the snapshot fresh if it can, and fails only when none is left that may be served.
-func (f *freshness) ensure(ctx context.Context, now time.Time) error {
-	if f.fresh(now) {
-		return nil
+// ensure makes the snapshot fresh if it can, and fails only when none is left that may be served. A whole one
+// also misses nothing older than what it holds of this process's own commits.
+func (f *freshness) ensure(ctx context.Context, now time.Time, whole bool) error {
+	err := f.renew(ctx, now, whole)
+	if err == nil && whole {
+		err = f.renew(ctx, now, whole) // the first may have been another's, begun before the commit
 	}
-	err := f.renew(ctx, now)
 	if err == nil {
 		return nil
 	}
@@ -75,10 +76,18 @@ func (f *freshness) ensure(ctx context.Context, now time.Time) error {
 	}
 }
 
-// renew refreshes the snapshot, or waits for the refresh that is under way.
-func (f *freshness) renew(ctx context.Context, now time.Time) error {
+// enough reports whether the snapshot may be served as it is.
+func (f *freshness) enough(now time.Time, whole bool) bool {
+	return f.fresh(now) && !(whole && f.cache.ahead())
+}
+
+// renew refreshes the snapshot unless it is fresh enough, or waits for the refresh that is under way.
+func (f *freshness) renew(ctx context.Context, now time.Time, whole bool) error {
+	if f.enough(now, whole) {
+		return nil
+	}
 	f.mu.Lock()
-	if f.fresh(now) {
+	if f.enough(now, whole) {
 		f.mu.Unlock()
 		return nil
 	}

@@ -40,20 +40,20 @@ func readersOfAHangingStore(t *testing.T) {
 	h := &hanging{up: true}
 	f := freshness{cache: newCache(h, func(err error) { t.Error(err) }), bound: time.Second, maxStale: time.Hour, timeout: 10 * time.Second}
 	now := time.Date(2026, 1, 4, 12, 0, 0, 0, time.UTC)
-	if err := f.ensure(t.Context(), now); err != nil {
+	if err := f.ensure(t.Context(), now, false); err != nil {
 		t.Fatal(err)
 	}
 	h.up = false
 	for range 6 {
 		now = now.Add(2 * time.Second)
-		if err := f.ensure(t.Context(), now); err != nil {
+		if err := f.ensure(t.Context(), now, false); err != nil {
 			t.Fatalf("with a snapshot at hand: %v", err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	now = now.Add(2 * time.Second)
-	if err := f.ensure(ctx, now); err != nil {
+	if err := f.ensure(ctx, now, false); err != nil {
 		t.Fatal(err)
 	}
 	want := []time.Duration{1, 2, 4, 8, 10, 10, 3}

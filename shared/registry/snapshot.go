@@ -17,6 +17,7 @@ type Snapshot struct {
 	postings postings
 	statuses [statusCount]int
 	index    int64       // commit time, in microseconds, of the newest change contained
+	whole    int64       // likewise, of the newest up to which no change is missing: own commits run ahead of others
 	gone     []departure // the latest, oldest first
 	horizon  int64       // departures before this are not known
 }

@@ -20,17 +20,24 @@ type View struct {
 
 // View returns the registry as it is now. A snapshot older than Options.Freshness is brought up to date
 // first; when the store cannot be reached, the last one is served, up to Options.MaxStale, and Age tells.
-func (r *Registry) View(ctx context.Context) (View, error) {
+func (r *Registry) View(ctx context.Context) (View, error) { return r.view(ctx, false) }
+
+// Whole is a View whose Index covers what this process has written, at the price of a look at the store after
+// each of its writes.
+func (r *Registry) Whole(ctx context.Context) (View, error) { return r.view(ctx, true) }
+
+func (r *Registry) view(ctx context.Context, whole bool) (View, error) {
 	now := r.now()
-	if err := r.fresh.ensure(ctx, now); err != nil {
+	if err := r.fresh.ensure(ctx, now, whole); err != nil {
 		return View{}, err
 	}
 	age, _ := r.fresh.age(now)
 	return View{snapshot: r.cache.current.Load(), names: r.names(), now: now.UnixMicro(), age: age}, nil
 }
 
-// Index is the commit time, in microseconds since 1970, of the newest change contained.
-func (v View) Index() int64 { return v.snapshot.index }
+// Index is the commit time, in microseconds since 1970, of the newest change contained such that none before it
+// is missing: whoever watches on from there is told of all that comes.
+func (v View) Index() int64 { return v.snapshot.whole }
 
 // Age is how long a change may have gone unseen.
 func (v View) Age() time.Duration { return v.age }

@@ -63,7 +63,7 @@ func (v View) ChangesSince(index int64, ref string, env auth.Environment) ([]Cha
 	if index != 0 && index < v.snapshot.horizon {
 		return nil, fmt.Errorf("%w: changes are known since %d", ErrTooOld, v.snapshot.horizon)
 	}
-	if index >= v.snapshot.index {
+	if index >= v.snapshot.whole {
 		return nil, nil
 	}
 	f := Filter{Environment: env}
@@ -78,7 +78,7 @@ func (v View) ChangesSince(index int64, ref string, env auth.Environment) ([]Cha
 	kind, term := f.narrowest()
 	for id := range v.snapshot.postings.ids(kind, term, "") {
 		e, _ := v.snapshot.entries.get(id)
-		if e.updatedAt.UnixMicro() > index && f.lets(e, v.now) {
+		if at := e.updatedAt.UnixMicro(); at > index && at <= v.snapshot.whole && f.lets(e, v.now) {
 			found = append(found, Change{changeType(e, index), e.instance(v.now)})
 		}
 	}
@@ -102,7 +102,7 @@ func changeType(e *entry, index int64) ChangeType {
 func (v View) departuresSince(index int64, f Filter) []Change {
 	var found []Change
 	for _, d := range slices.Backward(v.snapshot.gone) {
-		if d.at <= index {
+		if d.at <= index || d.at > v.snapshot.whole {
 			continue // own commits and the feed's may come out of order, so the rest is looked at too
 		}
 		if f.Name != "" && d.name != f.Name || f.Environment != "" && d.env != f.Environment {
@@ -126,7 +126,7 @@ func (r *Registry) Watch(ctx context.Context, index int64, ref string, env auth.
 	defer end.Stop()
 	for {
 		changed := r.cache.changed.wait() // before the look, so that nothing is missed
-		view, err := r.View(ctx)
+		view, err := r.Whole(ctx)
 		if err != nil {
 			return view, nil, err
 		}
