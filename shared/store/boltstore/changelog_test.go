@@ -42,9 +42,9 @@ func commit(t testing.TB, db *boltstore.DB, writes ...store.Write) []store.Docum
 	return docs
 }
 
-func readLog(t testing.TB, db *boltstore.DB, after uint64) []boltstore.LogRecord {
+func readLog(t testing.TB, db *boltstore.DB) []boltstore.LogRecord {
 	t.Helper()
-	records, err := db.ReadLog(t.Context(), after, 1000)
+	records, err := db.ReadLog(t.Context(), 0, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestLogKeepsEveryStep(t *testing.T) {
 	now = now.Add(time.Minute)
 	fifth := commit(t, db, store.Write{Ref: one, Data: map[string]any{"n": 5}})[0]
 
-	records := readLog(t, db, 0)
+	records := readLog(t, db)
 	none := store.Document{}
 	want := []boltstore.LogRecord{
 		{Seq: 1, Ref: one, Before: none, After: first, Created: first.UpdatedAt, At: first.UpdatedAt},
@@ -132,14 +132,14 @@ func TestLogPagesAndTrims(t *testing.T) {
 		t.Fatal(err)
 	}
 	db = openLogged(t, path, now, store.Services)
-	if diff := cmp.Diff([]uint64{3, 5, 6}, seqs(readLog(t, db, 0))); diff != "" {
+	if diff := cmp.Diff([]uint64{3, 5, 6}, seqs(readLog(t, db))); diff != "" {
 		t.Errorf("after trimming and opening again (-want +got):\n%s", diff)
 	}
 	if err := db.TrimLog(t.Context(), 3, 5, 6); err != nil {
 		t.Fatal(err)
 	}
 	commit(t, db, store.Write{Ref: store.Ref{Collection: store.Services, ID: "next"}, Data: map[string]any{}})
-	if diff := cmp.Diff([]uint64{8}, seqs(readLog(t, db, 0))); diff != "" {
+	if diff := cmp.Diff([]uint64{8}, seqs(readLog(t, db))); diff != "" {
 		t.Errorf("sequence numbers after an empty log (-want +got):\n%s", diff)
 	}
 }
@@ -185,7 +185,7 @@ func TestLogOfOlderFile(t *testing.T) {
 	db = openLogged(t, path, now, store.Services)
 	after := commit(t, db, store.Write{Ref: ref, Data: map[string]any{"n": 2}})[0]
 	want := []boltstore.LogRecord{{Seq: 1, Ref: ref, Before: before, After: after, At: after.UpdatedAt}}
-	if diff := cmp.Diff(want, readLog(t, db, 0)); diff != "" {
+	if diff := cmp.Diff(want, readLog(t, db)); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
 	}
 }
@@ -211,7 +211,7 @@ func TestLogRefusals(t *testing.T) {
 	if !errors.Is(err, store.ErrConflict) {
 		t.Fatal(err)
 	}
-	if records := readLog(t, db, 0); len(records) > 0 {
+	if records := readLog(t, db); len(records) > 0 {
 		t.Errorf("log of a refused batch: %+v", records)
 	}
 }

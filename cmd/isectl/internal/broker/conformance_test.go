@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -64,7 +65,7 @@ var conformance = map[string]func(t *testing.T, c *pubsub.Client, id string){
 		found := false
 		for it := admin.ListTopics(ctx, &pubsubpb.ListTopicsRequest{Project: "projects/" + project}); ; {
 			topic, err := it.Next()
-			if err == iterator.Done {
+			if errors.Is(err, iterator.Done) {
 				break
 			}
 			if err != nil {

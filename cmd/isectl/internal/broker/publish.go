@@ -114,14 +114,15 @@ func (tx *transaction) publish(topic string, messages []*pubsubpb.PubsubMessage)
 		}
 		kept[i] = known(id, m)
 	}
-	for i, m := range kept {
+	for i, m := range messages {
+		m, attributes, encoded := kept[i], m.GetAttributes(), encoded[i]
 		for _, s := range subs {
-			if !s.filter.Match(messages[i].GetAttributes()) {
+			if !s.filter.Match(attributes) {
 				continue
 			}
 			tx.put(pendingBucket, pendingKey(s.number, m.ID), binary.AppendUvarint(nil, 0))
 			if tx.waiting[m.ID]++; tx.waiting[m.ID] == 1 {
-				tx.put(messagesBucket, idKey(m.ID), encoded[i])
+				tx.put(messagesBucket, idKey(m.ID), encoded)
 			}
 			tx.after = append(tx.after, func() { s.add(m) })
 		}

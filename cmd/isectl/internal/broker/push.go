@@ -53,7 +53,8 @@ func (s *subscription) stopPush() {
 	}
 }
 
-// push pushes messages, several at a time but one of each ordering key, until ctx ends.
+// push pushes messages until ctx ends: several at a time, but since it takes them one by one, one of each
+// ordering key.
 func (s *subscription) push(ctx context.Context) {
 	slots := make(chan struct{}, s.b.opts.PushConcurrency)
 	for {
@@ -64,7 +65,7 @@ func (s *subscription) push(ctx context.Context) {
 		}
 		got, err := s.receive(ctx, func() demand {
 			return demand{
-				Demand: queue.Demand{Messages: 1, PerKey: 1},
+				Demand: queue.Demand{Messages: 1},
 				lease:  time.Duration(s.config.GetAckDeadlineSeconds())*time.Second + leaseMargin,
 			}
 		})

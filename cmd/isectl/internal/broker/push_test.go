@@ -548,6 +548,79 @@ func TestPushConfigChanges(t *testing.T) {
 	})
 }
 
+// TestPushCutOff gives what was being pushed to whoever pulls then.
+func TestPushCutOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, err := broker.Open("", broker.Options{Now: time.Now, Transport: stuck(func() {})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bb := &bubble{Broker: b, t: t}
+		topic := bb.topic("topic")
+		bb.sub(&pubsubpb.Subscription{Name: subName("sub"), Topic: topic, PushConfig: pushConfig()})
+		bb.publish(topic, text("a"))
+		synctest.Wait()
+		if _, err := b.ModifyPushConfig(t.Context(), &pubsubpb.ModifyPushConfigRequest{Subscription: subName("sub")}); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		wantEqual(t, "pulled", []string{"a"}, dataOf(bb.pull(subName("sub"))))
+		if d := time.Since(begin); d > time.Second {
+			t.Errorf("after %s", d)
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestRedirect takes a redirect for a failure and follows it nowhere.
+func TestRedirect(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var paths []string
+		b, err := broker.Open("", broker.Options{Now: time.Now, Transport: handlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			paths = append(paths, r.URL.Path)
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bb := &bubble{Broker: b, t: t}
+		topic := bb.topic("topic")
+		bb.sub(&pubsubpb.Subscription{Name: subName("sub"), Topic: topic, PushConfig: pushConfig()})
+		bb.publish(topic, text("a"))
+		after(time.Second)
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		if len(paths) < 2 || slices.Contains(paths, "/elsewhere") {
+			t.Errorf("pushed to %v", paths)
+		}
+	})
+}
+
+// TestDeletedWhilePushing acknowledges a message for a subscription that is no more. Others keep it.
+func TestDeletedWhilePushing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var b *bubble
+		b = newBubble(t, broker.Options{}, func(pushed) int {
+			if _, err := b.DeleteSubscription(t.Context(), &pubsubpb.DeleteSubscriptionRequest{Subscription: subName("gone")}); err != nil {
+				t.Error(err)
+			}
+			return http.StatusOK
+		})
+		topic := b.topic("topic")
+		b.sub(&pubsubpb.Subscription{Name: subName("gone"), Topic: topic, PushConfig: pushConfig()})
+		b.sub(&pubsubpb.Subscription{Name: subName("sub"), Topic: topic})
+		b.publish(topic, text("a"))
+		after(time.Second)
+		wantEqual(t, "left to the other", []string{"a"}, dataOf(b.pull(subName("sub"))))
+	})
+}
+
 // TestLoopbackTransport connects to this machine alone, wherever a name leads.
 func TestLoopbackTransport(t *testing.T) {
 	t.Parallel()

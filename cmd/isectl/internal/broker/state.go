@@ -153,7 +153,7 @@ func encodeMessage(topic string, m *pubsubpb.PubsubMessage) ([]byte, error) {
 
 func decodeMessage(b []byte) (topic string, m *pubsubpb.PubsubMessage, err error) {
 	length, n := binary.Uvarint(b)
-	if n <= 0 || length > uint64(len(b)-n) {
+	if n <= 0 || length > uint64(len(b)-n) { // #nosec G115 -- n bytes were read of b
 		return "", nil, errCorrupt
 	}
 	end := n + int(length) // #nosec G115 -- not above len(b)

@@ -21,7 +21,7 @@ func (b *Broker) CreateSubscription(ctx context.Context, req *pubsubpb.Subscript
 	if err != nil {
 		return nil, err
 	}
-	err = b.writer.wait(ctx, &op{alone: true, do: func(tx *transaction) error {
+	err = b.writer.wait(ctx, &op{alone: true, do: func(tx *transaction) error { //nolint:contextcheck // pushing outlives the call
 		if tx.subscription(name) != nil {
 			return exists(name)
 		}
@@ -134,7 +134,7 @@ func (b *Broker) change(ctx context.Context, name string, from *pubsubpb.Subscri
 		return nil, err
 	}
 	var config *pubsubpb.Subscription
-	err := b.writer.wait(ctx, &op{alone: true, do: func(tx *transaction) (err error) {
+	err := b.writer.wait(ctx, &op{alone: true, do: func(tx *transaction) (err error) { //nolint:contextcheck // pushing outlives the call
 		s := tx.subscription(name)
 		if s == nil {
 			return notFound(name)

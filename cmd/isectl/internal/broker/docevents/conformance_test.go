@@ -59,7 +59,7 @@ func TestEventsAreFirestores(t *testing.T) {
 	if resp.StatusCode != http.StatusOK {
 		t.Fatalf("trigger: %s", resp.Status)
 	}
-	real, err := firestorestore.New(firestore.Client(t, project), firestorestore.Options{Now: time.Now})
+	original, err := firestorestore.New(firestore.Client(t, project), firestorestore.Options{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestEventsAreFirestores(t *testing.T) {
 		{Ref: ref, Data: map[string]any{"again": true}},
 	} {
 		batch := store.Batch{Actor: "me", Cause: fmt.Sprint(i), Writes: []store.Write{w}}
-		if _, err := real.Commit(t.Context(), batch); err != nil {
+		if _, err := original.Commit(t.Context(), batch); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := b.db.Commit(t.Context(), batch); err != nil {

@@ -65,7 +65,7 @@ func (e *emitter) next(ctx context.Context, l *lane) (queue.Delivery, bool) {
 		var timer *time.Timer
 		l.mu.Lock()
 		now := e.Now()
-		taken = l.queue.Take(now, now.Add(e.Timeout+leaseMargin), queue.Demand{Messages: 1, PerKey: 1})
+		taken = l.queue.Take(now, now.Add(e.Timeout+leaseMargin), queue.Demand{Messages: 1})
 		effects := l.queue.Effects()
 		if at, ok := l.queue.Next(); ok && len(taken) == 0 {
 			timer = time.NewTimer(max(at.Sub(now), 0))

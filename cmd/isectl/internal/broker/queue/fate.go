@@ -51,9 +51,6 @@ func (q *Queue) backoff(failures int) time.Duration {
 // end takes a leased message out of its lease.
 func (q *Queue) end(it *item) {
 	heap.Remove(&q.timed, it.index)
-	if it.lane != nil {
-		it.lane.leased--
-	}
 	q.effects.Ended = append(q.effects.Ended, it.lease)
 }
 

@@ -6,12 +6,11 @@ import (
 )
 
 // lane is the messages of one ordering key, in order. Its first one alone is offered, and only while none
-// of the lane is leased; those behind it go out in its company. So what is leased or acknowledged is never
-// behind what is queued.
+// of the lane is leased; those behind it go out in its company. What fails takes with it all that is behind.
+// So what is leased or acknowledged is never behind what is queued.
 type lane struct {
-	key    string
-	items  []*item
-	leased int
+	key   string
+	items []*item
 }
 
 func (l *lane) remove(it *item) {
@@ -33,7 +32,7 @@ func (q *Queue) settle(l *lane) {
 		delete(q.lanes, l.key)
 		return
 	}
-	if first := l.items[0]; l.leased == 0 && first.state == queued && first.index < 0 {
+	if first := l.items[0]; first.state == queued && first.index < 0 {
 		heap.Push(&q.ready, first)
 	}
 }
@@ -91,7 +90,7 @@ func swap(h []*item, i, j int) {
 }
 
 func push(h *[]*item, x any) {
-	it := x.(*item) //nolint:forcetypeassert // package heap passes on what this package pushes
+	it := x.(*item) //nolint:errcheck // package heap passes on what this package pushes
 	it.index = len(*h)
 	*h = append(*h, it)
 }

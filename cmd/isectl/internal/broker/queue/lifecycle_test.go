@@ -22,6 +22,7 @@ type lifecycle struct {
 	keys     map[uint64]string
 	open     map[uint64]bool           // added and not done
 	out      map[uint64]queue.Delivery // leased, by message
+	past     []queue.Delivery          // all that were ever leased
 	failures map[uint64]int
 	dead     map[uint64]bool
 	highest  map[string]uint64 // the last one done of each key
@@ -82,7 +83,6 @@ func (l *lifecycle) take(t *rapid.T, d queue.Demand) {
 			delete(before, id)
 		}
 	}
-	perKey := map[string]int{}
 	var batch []uint64
 	for _, d := range taken {
 		if _, out := before[d.ID]; out || !l.open[d.ID] || l.dead[d.ID] {
@@ -91,8 +91,8 @@ func (l *lifecycle) take(t *rapid.T, d queue.Demand) {
 		if d.Attempt != l.failures[d.ID]+1 {
 			t.Fatalf("message %d: attempt %d after %d failures", d.ID, d.Attempt, l.failures[d.ID])
 		}
-		perKey[l.keys[d.ID]]++
 		l.out[d.ID] = d
+		l.past = append(l.past, d)
 		batch = append(batch, d.ID)
 	}
 	if len(taken) > d.Messages {
@@ -105,9 +105,6 @@ func (l *lifecycle) take(t *rapid.T, d queue.Demand) {
 		key := l.keys[id]
 		if key == "" {
 			continue
-		}
-		if d.PerKey > 0 && perKey[key] > d.PerKey {
-			t.Fatalf("%d messages of key %s; want at most %d", perKey[key], key, d.PerKey)
 		}
 		for other := range l.open {
 			if l.keys[other] == key && other < id && !slices.Contains(batch[:i], other) {
@@ -144,11 +141,25 @@ func TestLifecycle(t *testing.T) {
 				l.add(rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "key"))
 			},
 			"take": func(t *rapid.T) {
-				l.take(t, queue.Demand{Messages: rapid.IntRange(0, 4).Draw(t, "messages"), PerKey: rapid.IntRange(0, 2).Draw(t, "per key")})
+				l.take(t, queue.Demand{Messages: rapid.IntRange(0, 4).Draw(t, "messages")})
 			},
 			"ack":    func(t *rapid.T) { d := pick(t, l.out); l.q.Ack(d.ID, d.Lease) },
 			"nack":   func(t *rapid.T) { d := pick(t, l.out); l.q.Nack(l.now, d.ID, d.Lease) },
 			"extend": func(t *rapid.T) { d := pick(t, l.out); l.q.Extend(d.ID, d.Lease, l.now.Add(deadline)) },
+			"late": func(t *rapid.T) {
+				if len(l.past) == 0 {
+					t.Skip("nothing was ever out")
+				}
+				d := rapid.SampledFrom(l.past).Draw(t, "delivery")
+				switch rapid.IntRange(0, 2).Draw(t, "answer") {
+				case 0:
+					l.q.Ack(d.ID, d.Lease)
+				case 1:
+					l.q.Nack(l.now, d.ID, d.Lease)
+				default:
+					l.q.Extend(d.ID, d.Lease, l.now.Add(deadline))
+				}
+			},
 			"wrong lease": func(t *rapid.T) {
 				d := pick(t, l.out)
 				l.q.Ack(d.ID, d.Lease+1000)

@@ -37,7 +37,6 @@ type Message struct {
 type Demand struct {
 	Messages int
 	Bytes    int // 0: any number; one message is always within it
-	PerKey   int // of one ordering key; 0: any number
 }
 
 // Delivery is a message that has been leased.
@@ -162,9 +161,6 @@ func (q *Queue) Take(now, until time.Time, d Demand) []Delivery {
 		q.leases++
 		it.state, it.lease, it.at = leased, q.leases, until
 		heap.Push(&q.timed, it)
-		if it.lane != nil {
-			it.lane.leased++
-		}
 		size += it.Size
 		out = append(out, Delivery{ID: it.ID, Lease: it.lease, Size: it.Size, Attempt: it.Failures + 1})
 	}
@@ -174,8 +170,8 @@ func (q *Queue) Take(now, until time.Time, d Demand) []Delivery {
 		if first.lane == nil {
 			continue
 		}
-		for n, next := range first.lane.items[1:] {
-			if d.PerKey > 0 && n+1 >= d.PerKey || next.state != queued || !fits(next) {
+		for _, next := range first.lane.items[1:] {
+			if next.state != queued || !fits(next) {
 				break
 			}
 			lease(next)

@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -204,13 +205,28 @@ func TestOrder(t *testing.T) {
 		add(q, "a", 1, 2, 3)
 		add(q, "b", 4, 5)
 		add(q, "", 6, 7)
-		got, first := take(q, start, queue.Demand{Messages: 9, PerKey: 1})
-		wantIDs(t, "first", got, 1, 4, 6, 7)
-		got, _ = take(q, start, queue.Demand{Messages: 9, PerKey: 1})
-		wantIDs(t, "meanwhile", got)
+		var got []uint64
+		first := map[uint64]queue.Delivery{}
+		for range 9 {
+			ids, leases := take(q, start, queue.Demand{Messages: 1})
+			got = append(got, ids...)
+			maps.Copy(first, leases)
+		}
+		wantIDs(t, "one by one", got, 1, 4, 6, 7)
 		q.Ack(4, first[4].Lease)
-		got, _ = take(q, start, queue.Demand{Messages: 9, PerKey: 1})
-		wantIDs(t, "second", got, 5)
+		got, _ = take(q, start, queue.Demand{Messages: 9})
+		wantIDs(t, "after an answer", got, 5)
+	})
+	t.Run("an answer that comes late counts for nothing", func(t *testing.T) {
+		t.Parallel()
+		q := queue.New(policy, middle)
+		add(q, "a", 1, 2)
+		_, first := take(q, start, queue.Demand{Messages: 2})
+		q.Advance(start.Add(deadline))
+		q.Ack(1, first[1].Lease)
+		q.Ack(2, first[2].Lease)
+		got, _ := take(q, start.Add(deadline+2*time.Second), queue.Demand{Messages: 9})
+		wantIDs(t, "again", got, 1, 2)
 	})
 	t.Run("a failure brings back what follows", func(t *testing.T) {
 		t.Parallel()
@@ -254,8 +270,10 @@ func TestSetPolicy(t *testing.T) {
 	q := queue.New(queue.Policy{Ordered: true}, middle)
 	q.SetPolicy(queue.Policy{MaxAttempts: 1})
 	add(q, "a", 1, 2)
-	got, first := take(q, start, queue.Demand{Messages: 9, PerKey: 1})
-	wantIDs(t, "order stays", got, 1)
+	got, first := take(q, start, queue.Demand{Messages: 1})
+	wantIDs(t, "order", got, 1)
+	got, _ = take(q, start, queue.Demand{Messages: 1})
+	wantIDs(t, "order stays", got)
 	q.Nack(start, 1, first[1].Lease)
 	wantIDs(t, "dead", q.Effects().Dead, 1)
 }
