@@ -96,7 +96,7 @@ func Open(path string, opts Options) (*Broker, error) {
 		opts.Endpoint = loopbackURL
 	}
 	if opts.Transport == nil {
-		opts.Transport = loopbackTransport()
+		opts.Transport = LoopbackTransport()
 	}
 	if opts.PushConcurrency < 1 {
 		opts.PushConcurrency = defaultPushConcurrency

@@ -193,8 +193,8 @@ func traceparent(attributes map[string]string) string {
 // noRedirects hands a redirect on as what it is: not an acknowledgement.
 func noRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// loopbackTransport connects to this machine alone, whatever names resolve to.
-func loopbackTransport() *http.Transport {
+// LoopbackTransport returns a transport that connects to this machine alone, whatever names resolve to.
+func LoopbackTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: 5 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
 		addr, err := netip.ParseAddrPort(address)
 		if err != nil || !addr.Addr().Unmap().IsLoopback() {

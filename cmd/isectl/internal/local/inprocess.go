@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 )
 
 // functionsHost is the host of push endpoints that are functions of this process. It has no address.
@@ -17,9 +18,12 @@ func endpointOf(function string) string { return "http://" + functionsHost + "/"
 // functions sends requests to the functions of this process, so that nobody else can send them events, and
 // all others on.
 type functions struct {
-	handlers map[string]http.Handler // by path
-	others   http.RoundTripper       // nil: there are none
+	handlers sync.Map          // of paths to http.Handler; what is kept from before may be pushed before all are there
+	others   http.RoundTripper // nil: there are none
 }
+
+// add makes a function one of this process.
+func (f *functions) add(name string, h http.Handler) { f.handlers.Store("/"+name, h) }
 
 // RoundTrip implements http.RoundTripper.
 func (f *functions) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -29,7 +33,8 @@ func (f *functions) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		return f.others.RoundTrip(r)
 	}
-	h, ok := f.handlers[r.URL.Path]
+	found, _ := f.handlers.Load(r.URL.Path)
+	h, ok := found.(http.Handler)
 	if !ok {
 		return nil, fmt.Errorf("there is no function at %s", r.URL.Path)
 	}

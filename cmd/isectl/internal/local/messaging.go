@@ -44,7 +44,7 @@ type messaging struct {
 
 // openMessaging opens the broker, or connects to the emulator that the environment names.
 func (o Options) openMessaging(ctx context.Context, base config.Base, server string) (m *messaging, err error) {
-	m = &messaging{functions: &functions{handlers: map[string]http.Handler{}, others: &http.Transport{}}, pushTo: endpointOf}
+	m = &messaging{functions: &functions{others: broker.LoopbackTransport()}, pushTo: endpointOf}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.close(ctx))
@@ -131,7 +131,7 @@ func (m *messaging) tellChanges(ctx context.Context, db *boltstore.DB, now Clock
 		return nil
 	}
 	err := docevents.Run(ctx, docevents.Options{
-		Log: db, Now: now, Project: project, Client: &http.Client{Transport: m.functions}, Logger: logger,
+		Log: db, Now: now, Project: project, Client: &http.Client{Transport: m.functions, CheckRedirect: noRedirects}, Logger: logger,
 		Triggers: []docevents.Trigger{{Collection: store.Services, Endpoint: endpointOf(register.ChangedName)}},
 	})
 	if err != nil && ctx.Err() == nil {
@@ -139,6 +139,8 @@ func (m *messaging) tellChanges(ctx context.Context, db *boltstore.DB, now Clock
 	}
 	return nil
 }
+
+func noRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // How long a command that could not be handled waits before it is pushed again.
 const (

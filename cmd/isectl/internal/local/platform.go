@@ -144,8 +144,8 @@ func (o Options) compose(b *backends, m *messaging, info Info, logger *slog.Logg
 	p.authz, p.register, p.commands = authorizer.Handler(), registrar.Handler(), registrar.Commands()
 	p.own = httpx.Wrap(own, httpx.Options{Now: o.Now, Logger: logger, Errors: addErrors(), Service: serviceName})
 	p.sweep = registrar.Sweep
-	m.functions.handlers["/"+register.CommandName] = p.commands
-	m.functions.handlers["/"+register.ChangedName] = registrar.Changes()
+	m.functions.add(register.CommandName, p.commands)
+	m.functions.add(register.ChangedName, registrar.Changes())
 	return p, nil
 }
 
