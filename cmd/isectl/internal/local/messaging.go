@@ -55,7 +55,7 @@ func (o Options) openMessaging(ctx context.Context, base config.Base, server str
 		m.address = string(base.PubSubEmulator)
 		m.pushTo = func(function string) string { return server + "/" + function }
 	} else {
-		if m.broker, err = broker.Open(o.Dir.messages(), broker.Options{
+		if m.broker, err = broker.Open(o.Dir.messages(), broker.Options{ //nolint:contextcheck // it pushes until it is closed
 			Now: o.Now, Transport: m.functions, Endpoint: ownOrLoopback,
 		}); err != nil {
 			return m, err
