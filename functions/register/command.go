@@ -23,6 +23,10 @@ const (
 // maxCommandAge is how old a command may be: what an instance asked for longer ago says nothing of it now.
 const maxCommandAge = 10 * time.Minute
 
+// registerGrace is how long after it was sent an unregister command of an instance that is not there is tried
+// again: the command that registers it may be on its way.
+const registerGrace = 30 * time.Second
+
 // instanceCommand is the data of the commands that only name an instance.
 type instanceCommand struct {
 	ServiceID string `json:"service_id"`
@@ -117,7 +121,12 @@ func (s *Service) unregisterCommand(ctx context.Context, call registry.Call, e e
 	if err := e.Decode(&named); err != nil {
 		return err
 	}
-	return s.registry.Unregister(ctx, call, named.ServiceID)
+	err := s.registry.Unregister(ctx, call, named.ServiceID)
+	if errors.Is(err, store.ErrNotFound) && s.deps.Now().Sub(e.Time) < registerGrace {
+		// Acknowledged now, it would leave the registration that it overtook standing.
+		return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
+	}
+	return err
 }
 
 // emitter publishes what a function of this module has to say.

@@ -124,6 +124,39 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// An unregister command that comes before the register command that it is to undo waits for it, though not for
+// ever, and one that has been handled does not wait.
+func TestUnregisterBeforeRegister(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	register := f.command(t, events.TypeRegister, "1", registration("backend-services-001"))
+	unknown := f.command(t, events.TypeUnregister, "2", named("backend-services-002"))
+	f.Clock.Advance(time.Second)
+	unregister := f.command(t, events.TypeUnregister, "3", named("backend-services-001"))
+	for i, step := range []struct {
+		event events.Event
+		code  int
+	}{
+		{unregister, http.StatusServiceUnavailable},
+		{unknown, http.StatusServiceUnavailable},
+		{register, http.StatusNoContent},
+		{unregister, http.StatusNoContent},
+		{unregister, http.StatusNoContent},
+		{register, http.StatusNoContent},
+	} {
+		if code := f.send(t, step.event); code != step.code {
+			t.Errorf("step %d, event %s: %d, want %d", i, step.event.ID, code, step.code)
+		}
+	}
+	if g := f.generation(t, "backend-services-001"); g != 0 {
+		t.Errorf("the instance is there, at generation %d", g)
+	}
+	f.Clock.Advance(registerGrace)
+	if code := f.send(t, unknown); code != http.StatusNoContent {
+		t.Errorf("of an instance that nobody registers: %d", code)
+	}
+}
+
 func TestCommandsRefused(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

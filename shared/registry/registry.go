@@ -122,7 +122,8 @@ type Call struct {
 // ErrStale means that something asked for later has been done already.
 var ErrStale = errors.New("overtaken by a later call")
 
-// overtaken returns ErrStale for an event that is older than the last one that changed the record.
+// overtaken returns ErrStale for an event that is older than the last one that changed the record, and
+// store.ErrDuplicate for that one itself.
 func (r *Registry) overtaken(ctx context.Context, call Call, id string) error {
 	if call.OccurredAt.IsZero() {
 		return nil
@@ -133,6 +134,9 @@ func (r *Registry) overtaken(ctx context.Context, call Call, id string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("journal of instance %s: %w", id, err)
+	}
+	if call.Once != "" && call.Cause == last.Cause && call.By.Subject.String() == last.Actor {
+		return fmt.Errorf("instance %s: %w", id, store.ErrDuplicate)
 	}
 	if call.OccurredAt.Before(last.OccurredAt()) {
 		return fmt.Errorf("instance %s: %w", id, ErrStale)

@@ -101,7 +101,7 @@ func TestEventsComeOnceAndInAnyOrder(t *testing.T) {
 	r := f.registry()
 	me := principal("isectech-backend-services", auth.Production)
 	event := func(n int, at time.Duration) registry.Call {
-		return registry.Call{By: me, Cause: "test", Once: fmt.Sprint("event ", n), OccurredAt: f.clock.Now().Add(at)}
+		return registry.Call{By: me, Cause: fmt.Sprint("cause ", n), Once: fmt.Sprint("event ", n), OccurredAt: f.clock.Now().Add(at)}
 	}
 	register, unregister := event(1, 0), event(2, time.Second)
 	mustRegister(t, r, register, instance("backend-services-001"))
