@@ -189,7 +189,7 @@ func (w *writer) commit(r *request) error {
 	current, out, err := w.plan(r)
 	if err != nil {
 		r.err = err
-		return nil
+		return nil //nolint:nilerr // it is this request's own, not the transaction's
 	}
 	for i, d := range out.Documents {
 		if d.Generation == 0 {
@@ -264,12 +264,11 @@ func (w *writer) current(ref store.Ref) (store.Document, error) {
 	}
 	prefix := []byte(ref.String() + "/")
 	cursor := b.Cursor()
-	k, v := cursor.Seek(append(bytes.Clone(prefix), 0xff))
-	if k == nil {
-		k, v = cursor.Last()
-	} else {
-		k, v = cursor.Prev()
+	before := cursor.Prev
+	if k, _ := cursor.Seek(append(bytes.Clone(prefix), 0xff)); k == nil {
+		before = cursor.Last
 	}
+	k, v := before()
 	if !bytes.HasPrefix(k, prefix) {
 		return store.Document{}, nil
 	}

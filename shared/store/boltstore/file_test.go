@@ -186,7 +186,7 @@ func TestReadOnly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = reader.Close() }()
+		t.Cleanup(func() { _ = reader.Close() })
 		if got, err := reader.Get(t.Context(), d.Ref); err != nil || got.Generation != 1 {
 			t.Errorf("get: %+v, %v", got, err)
 		}

@@ -122,11 +122,12 @@ func (db *DB) changes(ctx context.Context, collection string, since store.Positi
 		cursor := b.Cursor()
 		for k, v := cursor.Seek(positionKey(since + 1)); k != nil && len(batch) < feedBatch; k, v = cursor.Next() {
 			c := changeAt(tx, collection, k, v)
-			if c.err == nil {
+			switch {
+			case c.err == nil:
 				last = c.doc.Position()
-			} else if len(k) == 8 {
+			case len(k) == 8:
 				last = store.Position(binary.BigEndian.Uint64(k)) // #nosec G115 -- where to go on
-			} else {
+			default:
 				return c.err
 			}
 			batch = append(batch, c)

@@ -92,7 +92,7 @@ func (r *reader) varint() int64 {
 
 func (r *reader) string() string {
 	length, n := binary.Uvarint(r.rest)
-	if n <= 0 || length > uint64(len(r.rest)-n) {
+	if n <= 0 || length > uint64(len(r.rest)-n) { // #nosec G115 -- n is at most len(r.rest)
 		r.failed, r.rest = true, nil
 		return ""
 	}

@@ -245,7 +245,7 @@ func (w *walk) free(id uint64) error {
 		return fmt.Errorf("free list: page %d has type %#x", id, flags)
 	}
 	ids := b[pageHeader:]
-	total := uint64(count)
+	total := uint64(count) // #nosec G115 -- a count of 16 bits
 	if count == manyFree {
 		total, ids = order.Uint64(ids), ids[8:]
 	}

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -80,7 +81,7 @@ func (w *writer) sweep(most int) error {
 		}
 		collection, id, _ := strings.Cut(string(k[8:]), "/")
 		d, err := load(w.tx, store.Ref{Collection: collection, ID: id})
-		if err != nil || d.Generation == 0 || string(dueKey(d)) != string(k) {
+		if err != nil || d.Generation == 0 || !bytes.Equal(dueKey(d), k) {
 			continue
 		}
 		found = append(found, due{append([]byte(nil), k...), d})

@@ -131,7 +131,7 @@ func TestCommitErrors(t *testing.T) {
 		}
 		// Nobody was quicker: the caller's own context ends it.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
+		t.Cleanup(cancel)
 		s = newStore(t, emulatortest.Client(t, onCommit(&times, false, codes.FailedPrecondition)), new(storetest.Clock).Now)
 		times.Store(1_000_000)
 		if _, err := s.Commit(ctx, batchOf(store.Write{Ref: serviceA, Data: map[string]any{}})); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, store.ErrConflict) {

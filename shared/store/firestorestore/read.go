@@ -232,7 +232,11 @@ func (h byCommit) Less(i, j int) bool { return h[i].UpdatedAt.Before(h[j].Update
 func (h byCommit) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
 
 // Push adds a document, for package heap.
-func (h *byCommit) Push(x any) { *h = append(*h, x.(store.Document)) } //nolint:forcetypeassert // of changes alone
+func (h *byCommit) Push(x any) {
+	if d, ok := x.(store.Document); ok {
+		*h = append(*h, d)
+	}
+}
 
 // Pop removes the last document, for package heap.
 func (h *byCommit) Pop() any {

@@ -15,10 +15,10 @@ func testChanges(t *testing.T, f *fixture) {
 	if got := f.feed(t, store.Services, 0); len(got) != 0 {
 		t.Fatalf("feed of nothing: %v", got)
 	}
-	a := f.set(t, ref(store.Services, "a"), object{"n": 1})
+	f.set(t, ref(store.Services, "a"), object{"n": 1})
 	b := f.set(t, ref(store.Services, "b"), object{"n": 1})
 	f.set(t, ref(store.Leases, "elsewhere"), object{})
-	a = f.set(t, ref(store.Services, "a"), object{"n": 2})
+	a := f.set(t, ref(store.Services, "a"), object{"n": 2})
 	wantEqual(t, "each document once, in its latest state", []store.Document{b, a}, f.feed(t, store.Services, 0))
 
 	// A consumer that goes on from the last position gets all that is new, and perhaps something again.

@@ -233,7 +233,7 @@ func TestKilledWriterLosesNothing(t *testing.T) {
 	t.Parallel()
 	for round := range 3 {
 		dir := filepath.Join(t.TempDir(), "secrets")
-		child := exec.Command(os.Args[0], "-test.run=^TestKilledWriterLosesNothing$") //nolint:gosec,noctx // this test itself, killed below
+		child := exec.Command(os.Args[0], "-test.run=^TestKilledWriterLosesNothing$") //nolint:noctx // this test itself, killed below
 		child.Env = append(os.Environ(), childDir+"="+dir)
 		out, err := child.StdoutPipe()
 		if err != nil {
