@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -31,11 +32,12 @@ func open(t testing.TB, s *redistest.Server, o redis.Options) *redis.Client {
 func TestStore(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
+		long    bool // only where the tests may take long: LONG=1
 		local   time.Duration
 		trouble func(t *testing.T, s *redistest.Server)
 	}{
 		"Up":          {},
-		"UpWithLocal": {local: time.Minute},
+		"UpWithLocal": {long: true, local: time.Minute},
 		"NeverThere":  {trouble: func(_ *testing.T, s *redistest.Server) { s.Stop() }},
 		"StoppedAndStarted": {trouble: func(t *testing.T, s *redistest.Server) {
 			every(t, 150*time.Millisecond, func(i int) {
@@ -47,7 +49,7 @@ func TestStore(t *testing.T) {
 			})
 		}},
 		"Slow": {trouble: func(t *testing.T, s *redistest.Server) {
-			every(t, 60*time.Millisecond, func(i int) {
+			every(t, 25*time.Millisecond, func(i int) {
 				if i%2 == 0 {
 					s.Pause()
 				} else {
@@ -55,7 +57,7 @@ func TestStore(t *testing.T) {
 				}
 			})
 		}},
-		"Frozen":  {trouble: func(_ *testing.T, s *redistest.Server) { s.Pause() }},
+		"Frozen":  {long: true, trouble: func(_ *testing.T, s *redistest.Server) { s.Pause() }},
 		"Flushed": {local: time.Minute, trouble: func(t *testing.T, s *redistest.Server) { every(t, time.Millisecond, func(int) { s.Flush() }) }},
 		"Garbage": {trouble: func(t *testing.T, s *redistest.Server) {
 			every(t, time.Millisecond, func(i int) {
@@ -66,13 +68,19 @@ func TestStore(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if tt.long && os.Getenv("LONG") == "" {
+				t.Skip("what it adds to the others is little: only with LONG=1")
+			}
 			t.Parallel()
 			storetest.Run(t, func(t *testing.T, now func() time.Time) store.Store {
 				server := redistest.Start(t)
 				if tt.trouble != nil {
 					tt.trouble(t, server)
 				}
-				client := open(t, server, redis.Options{Cooldown: 20 * time.Millisecond})
+				// Short, so that the suite is about what happens when Redis does not answer, rather than about waiting.
+				client := open(t, server, redis.Options{
+					ReadTimeout: 5 * time.Millisecond, WriteTimeout: 10 * time.Millisecond, Cooldown: 50 * time.Millisecond,
+				})
 				return rediscache.New(storetest.New(t, now), client, rediscache.Options{
 					Now: now, Environments: environments, Local: tt.local,
 				})
