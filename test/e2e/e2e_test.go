@@ -10,6 +10,9 @@ func TestProcesses(t *testing.T) {
 		run  func(*testing.T, *Processes)
 	}{
 		{"story", func(t *testing.T, p *Processes) { tellStory(t, p) }},
+		{"32 writers", writersOfOne},
+		{"many commands", manyCommands},
+		{"pages", listedWhileWritten},
 		{"Redis is killed", redisKilled},
 		{"Firestore stops", firestoreStopped},
 	} {

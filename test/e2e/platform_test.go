@@ -48,7 +48,7 @@ const (
 // Bounds that only a broken platform meets.
 const (
 	callTimeout  = time.Minute
-	eventTimeout = time.Minute
+	eventTimeout = 2 * time.Minute
 )
 
 // client calls a platform as services do.
@@ -223,22 +223,26 @@ func (c *client) page(ctx context.Context, address string, limit int, token stri
 	return p, nil
 }
 
-// eventually tries until it succeeds.
+// eventually tries until it succeeds. What fails with the time that it had is no news of what was wrong.
 func eventually(t testing.TB, what string, try func(ctx context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), eventTimeout)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	var last error
+	for tries := 1; ; tries++ {
 		err := try(ctx)
 		if err == nil {
 			return
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("%s: %v", what, err)
+			t.Fatalf("%s: after %d tries: %v", what, tries, last)
 		}
 	}
 }

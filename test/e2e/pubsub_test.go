@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -63,7 +65,7 @@ func listen(t testing.TB, p Platform, topic string) *heard {
 	t.Helper()
 	address, project := p.PubSub()
 	client := pubsubClient(t, address, project)
-	name := fmt.Sprintf("projects/%s/subscriptions/%s-%s", project, topic, "listener")
+	name := fmt.Sprintf("projects/%s/subscriptions/%s-%s", project, topic, strings.ToLower(rand.Text()))
 	if _, err := client.SubscriptionAdminClient.CreateSubscription(t.Context(), &pubsubpb.Subscription{
 		Name: name, Topic: fmt.Sprintf("projects/%s/topics/%s", project, topic), AckDeadlineSeconds: 10,
 	}); err != nil {
