@@ -71,7 +71,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Logger:     deps.Logger,
 	}
 	s.registry = registry.New(registry.Options{
-		Store: deps.Store, Names: s.names, Now: deps.Now,
+		Store: deps.Store, Names: s.names, Now: deps.Now, Freshness: freshness,
 		AllowLoopback: cfg.AllowLoopback, MinInterval: cfg.minInterval(), MaxStale: cfg.MaxStale.Duration(), Version: deps.Version,
 		OnError: func(err error) {
 			deps.Logger.Error("registry record cannot be read", slog.String("error", err.Error()))
@@ -79,6 +79,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	})
 	return s, nil
 }
+
+// freshness is how old a snapshot may be before the store is asked for what is new. With the time that takes, a
+// change is seen everywhere within a second.
+const freshness = 800 * time.Millisecond
 
 // names are those of the policy that the last caller was judged by.
 func (s *Service) names() registry.Names {
