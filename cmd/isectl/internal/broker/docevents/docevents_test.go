@@ -109,6 +109,22 @@ func (b *bench) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// deliveries returns what has been sent so far.
+func (b *bench) deliveries() []delivery {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.seen)
+}
+
+// forget returns what has been sent so far, and begins anew.
+func (b *bench) forget() []delivery {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	seen := b.seen
+	b.seen = nil
+	return seen
+}
+
 // run starts the emitter.
 func (b *bench) run(triggers ...docevents.Trigger) {
 	var ctx context.Context
@@ -141,10 +157,8 @@ func (b *bench) commit(ref store.Ref, data any) store.Document {
 }
 
 func (b *bench) whats() []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	var out []string
-	for _, d := range b.seen {
+	for _, d := range b.deliveries() {
 		out = append(out, d.what())
 	}
 	return out
@@ -207,7 +221,7 @@ func TestLifeOfADocument(t *testing.T) {
 			nil,
 		}
 		ids := map[string]bool{}
-		for i, d := range b.seen {
+		for i, d := range b.deliveries() {
 			ids[d.header.Get("ce-id")] = true
 			// All five commits fall into one millisecond of virtual time.
 			mask := slices.DeleteFunc(masks[i], func(name string) bool { return name == "updated_at" })
@@ -231,7 +245,7 @@ func TestLifeOfADocument(t *testing.T) {
 		if n := b.left(); n > 0 {
 			t.Errorf("%d records are left", n)
 		}
-		header := b.seen[1].header.Clone()
+		header := b.deliveries()[1].header.Clone()
 		header.Del("ce-id")
 		want := http.Header{}
 		for name, value := range map[string]string{
@@ -260,7 +274,7 @@ func TestDecode(t *testing.T) {
 		after(time.Second)
 		b.end()
 		var got []events.Change
-		for _, d := range b.seen {
+		for _, d := range b.deliveries() {
 			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(string(d.body)))
 			r.Header = d.header
 			read, err := events.Decode(r)
@@ -317,7 +331,7 @@ func TestPoison(t *testing.T) {
 		var gaps []time.Duration
 		after(10 * time.Minute)
 		var last delivery
-		for _, d := range b.seen {
+		for _, d := range b.deliveries() {
 			if d.what() == "bad 0→1" {
 				if last.data != nil {
 					gaps = append(gaps, d.at.Sub(last.at))
@@ -366,8 +380,7 @@ func TestRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		cured.Store(true)
-		before := b.seen
-		b.seen = nil
+		before := b.forget()
 		b.open()
 		b.run(toServices)
 		after(time.Second)
@@ -375,7 +388,7 @@ func TestRestart(t *testing.T) {
 		whats := b.whats()
 		slices.Sort(whats)
 		wantEqual(t, "after the restart", []string{"late 0→1", "meanwhile 0→1"}, whats)
-		for _, d := range slices.Concat(before, b.seen) {
+		for _, d := range slices.Concat(before, b.deliveries()) {
 			if d.what() == "late 0→1" && d.header.Get("ce-id") != before[0].header.Get("ce-id") && before[0].what() == "late 0→1" {
 				t.Error("another id when sent again")
 			}
@@ -400,7 +413,7 @@ func TestTriggers(t *testing.T) {
 		b.commit(one, map[string]any{})
 		after(time.Second)
 		paths := map[string]bool{}
-		for _, d := range b.seen {
+		for _, d := range b.deliveries() {
 			paths[d.path+" "+d.what()] = true
 		}
 		wantEqual(t, "sent", map[string]bool{"/A one 0→1": true, "/B one 0→1": true}, paths)
@@ -414,7 +427,7 @@ func TestTriggers(t *testing.T) {
 			t.Errorf("%d records are left", n)
 		}
 		n := 0
-		for _, d := range b.seen {
+		for _, d := range b.deliveries() {
 			if d.path == "/A" {
 				n++
 			}
