@@ -11,11 +11,7 @@ import (
 
 // register registers an instance, or registers it again.
 func (s *Service) register(w http.ResponseWriter, r *http.Request) error {
-	call, err := s.call(r)
-	if err != nil {
-		return err
-	}
-	body, err := httpx.ReadJSON(r, registry.MaxBody)
+	call, body, err := s.callWithBody(r)
 	if err != nil {
 		return err
 	}
@@ -51,11 +47,7 @@ func (s *Service) heartbeat(w http.ResponseWriter, r *http.Request) error {
 
 // patch changes what its owner may change of an instance.
 func (s *Service) patch(w http.ResponseWriter, r *http.Request) error {
-	call, err := s.call(r)
-	if err != nil {
-		return err
-	}
-	body, err := httpx.ReadJSON(r, registry.MaxBody)
+	call, body, err := s.callWithBody(r)
 	if err != nil {
 		return err
 	}
@@ -98,6 +90,16 @@ func (s *Service) call(r *http.Request) (registry.Call, error) {
 		generation = noGeneration
 	}
 	return registry.Call{By: p, Cause: httpx.RequestID(r.Context()), IfMatch: generation}, nil
+}
+
+// callWithBody is call for a change that is described in the body. Who asks is settled before it is read.
+func (s *Service) callWithBody(r *http.Request) (registry.Call, []byte, error) {
+	call, err := s.call(r)
+	if err != nil {
+		return call, nil, err
+	}
+	body, err := httpx.ReadJSON(r, registry.MaxBody)
+	return call, body, err
 }
 
 // canonical returns the name that an alias stands for; what is neither stays for the rules to refuse.

@@ -13,27 +13,11 @@ import (
 // EventDocument returns a document of a project's default database as Firestore's change events carry it.
 // DocumentOfEvent reads it back.
 func EventDocument(project string, d store.Document) (*firestoredata.Document, error) {
-	fields := map[string]any{}
-	if !d.Deleted {
-		data, err := decodeObject(d.Data)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", d.Ref, err)
-		}
-		fields = data
+	fields, err := fieldsOf(d, d.UpdatedAt)
+	if err != nil {
+		return nil, err
 	}
-	fields[fieldGeneration] = d.Generation
-	fields[fieldUpdatedAt] = d.UpdatedAt
-	fields[fieldUpdatedBy] = d.UpdatedBy
-	fields[fieldDeleted] = d.Deleted
-	if d.Head != "" {
-		fields[fieldHead] = d.Head
-	}
-	switch {
-	case d.Deleted:
-		fields[fieldExpiresAt] = d.UpdatedAt.Add(tombstoneLife)
-	case !d.ExpiresAt.IsZero():
-		fields[fieldExpiresAt] = d.ExpiresAt
-	}
+	fields[fieldUpdatedAt] = d.UpdatedAt // what the server made of its own clock
 	values, err := eventFields(fields)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.Ref, err)
