@@ -186,7 +186,7 @@ func (p *Processes) topics(t testing.TB) {
 	_, err := client.SubscriptionAdminClient.CreateSubscription(t.Context(), &pubsubpb.Subscription{
 		Name: "projects/" + p.project + "/subscriptions/commands", Topic: p.topic(events.TopicRegistryCommands), AckDeadlineSeconds: 10,
 		// The path is the one that the functions framework knows the emulator's pushes by.
-		PushConfig:  &pubsubpb.PushConfig{PushEndpoint: p.commands.url + "/" + p.topic(events.TopicRegistryCommands)},
+		PushConfig:  &pubsubpb.PushConfig{PushEndpoint: relay(t, p.commands.url) + "/" + p.topic(events.TopicRegistryCommands)},
 		RetryPolicy: &pubsubpb.RetryPolicy{MinimumBackoff: durationpb.New(100 * time.Millisecond), MaximumBackoff: durationpb.New(time.Second)},
 	})
 	check(t, err)
