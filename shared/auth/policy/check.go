@@ -97,6 +97,7 @@ func (c *checker) services() {
 			c.errorf(path+".description", "description_form",
 				"A description is one line of at most %d bytes.", maxDescription)
 		}
+		c.rate(path+".rate_limit", s.RateLimit)
 	}
 }
 
@@ -146,6 +147,7 @@ func (c *checker) operators() {
 				admins++
 			}
 		})
+		c.rate(path+".rate_limit", c.doc.Operators[mail].RateLimit)
 	}
 	if admins == 0 {
 		c.warnf("operators", "no_administrator", "No operator holds admin:write: nobody could change this policy again.")

@@ -83,6 +83,11 @@ func (c *checker) edge(path string, e *Edge) bool {
 			c.warnf(path, "scope_not_granted", "%s is never granted %s, so this edge cannot carry it.", quote(e.Caller), scope)
 		}
 	})
+	if e.RateLimit != nil && e.denies() {
+		c.errorf(path+".rate_limit", "rate_of_deny", "A deny edge lets nothing through that could have a rate.")
+	} else {
+		c.rate(path+".rate_limit", e.RateLimit)
+	}
 	return c.faults == before
 }
 
@@ -135,17 +140,18 @@ func (c *checker) against(refs []edgeRef, i int) {
 	}
 	for j := range refs {
 		other := &refs[j]
-		if i == j || !other.covers(this) {
+		alike := this.edge.denies() == other.edge.denies()
+		if i == j || !other.covers(this) || alike && !other.slowerThan(this) {
 			continue
 		}
-		same := this.covers(other)
+		same := this.covers(other) && this.slowerThan(other)
 		switch {
-		case same && this.edge.denies() == other.edge.denies():
+		case same && alike:
 			if j < i {
 				c.errorf(this.rulePath, "duplicate_edge", "This edge says the same as %s.", other.rulePath)
 				return
 			}
-		case this.edge.denies() == other.edge.denies():
+		case alike:
 			c.warnf(this.rulePath, "redundant_edge", "%s says all of this and more.", other.rulePath)
 			return
 		case other.edge.denies() && other.scopes == 0:
@@ -163,6 +169,12 @@ func (r *edgeRef) covers(other *edgeRef) bool {
 		coversList(r.edge.PathPrefixes, other.edge.PathPrefixes, func(prefix, path string) bool {
 			return underPrefix(path, prefix)
 		})
+}
+
+// slowerThan reports whether the rate of r, where both cover a request, leaves other's without effect.
+func (r *edgeRef) slowerThan(other *edgeRef) bool {
+	return other.edge.RateLimit == nil ||
+		r.edge.RateLimit != nil && r.edge.RateLimit.compare(*other.edge.RateLimit) <= 0
 }
 
 // coversList reports whether every element of other is covered by one of list. Empty lists stand for

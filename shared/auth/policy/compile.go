@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"iter"
 	"maps"
 	"slices"
@@ -33,6 +34,7 @@ type caller struct {
 	grant    auth.Scopes
 	envs     environments
 	operator bool
+	limit    *Limit // its own; nil: what the platform says
 }
 
 // grantIn returns what a caller may be granted in an environment. Operators act in all of them.
@@ -53,6 +55,8 @@ type pair struct{ caller, target auth.Subject }
 type edge struct {
 	open        environments
 	scopes      [numEnvironments]auth.Scopes
+	limits      [numEnvironments]*Limit
+	own         *Limit // the caller's
 	conditional bool
 	first, last uint32 // its rules are Policy.rules[first:last]
 }
@@ -97,7 +101,7 @@ func Compile(doc *Document, version int64) (*Policy, error) {
 	for mail, operator := range doc.Operators {
 		sub := auth.MustSubject(operatorPrefix + mail)
 		scopes := scopeSet(operator.Scopes)
-		p.callers[sub] = caller{grant: scopes, operator: true}
+		p.callers[sub] = caller{grant: scopes, operator: true, limit: operator.RateLimit.limit(auth.Subject{})}
 		p.mails[mail] = account{subject: sub, scopes: scopes}
 	}
 	for mail, a := range doc.ServiceAccounts {
@@ -113,7 +117,7 @@ func (p *Policy) addService(sub auth.Subject, entry ServiceEntry) {
 	aliases := slices.DeleteFunc(append([]string{sub.Alias()}, entry.Aliases...), func(alias string) bool {
 		return alias == sub.String()
 	})
-	p.callers[sub] = caller{grant: grant, envs: envs}
+	p.callers[sub] = caller{grant: grant, envs: envs, limit: entry.RateLimit.limit(auth.Subject{})}
 	p.services[sub] = Service{
 		Subject: sub, Grant: grant, Environments: envs.list(), Aliases: aliases, Description: entry.Description,
 	}
@@ -139,6 +143,7 @@ func (p *Policy) addEdges(edges []Edge) {
 				methods:  methods,
 				prefixes: prefixes,
 				scopes:   scopeSet(e.Scopes),
+				limit:    e.RateLimit.limit(key.target),
 			}
 			if len(e.Environments) > 0 {
 				r.envs &= environmentSet(e.Environments)
@@ -155,14 +160,15 @@ func (p *Policy) addEdges(edges []Edge) {
 	}
 	p.edges = make(map[pair]edge, len(byPair))
 	for key, rules := range byPair {
-		e := edge{first: p.mark(), conditional: slices.ContainsFunc(rules, func(r rule) bool { return r.conditional() })}
+		e := edge{first: p.mark(), own: p.callers[key.caller].limit, conditional: slices.ContainsFunc(rules, func(r rule) bool { return r.conditional() })}
 		p.rules = append(p.rules, rules...)
 		e.last = p.mark()
 		if !e.conditional {
 			for i, env := range auth.Environments() {
-				if open, scopes := judge(rules, &request{env: env}); open {
+				if open, scopes, limit := judge(rules, &request{env: env}); open {
 					e.open |= 1 << i
 					e.scopes[i] = scopes
+					e.limits[i] = cmp.Or(limit, e.own)
 				}
 			}
 		}

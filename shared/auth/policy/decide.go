@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/isectech/service-networking/shared/auth"
+import (
+	"cmp"
+
+	"github.com/isectech/service-networking/shared/auth"
+)
 
 // Question is what a decision is about: an authenticated caller, what it asks for, and what is known
 // about it at the moment. Names are canonical; Policy.Resolve makes them so.
@@ -31,6 +35,9 @@ type Decision struct {
 	// Scopes are those held that the policy lets the caller use for this request. They are empty when the
 	// request was refused before its scopes were judged.
 	Scopes auth.Scopes `json:"-"`
+	// Limit is the rate that the request counts against, of one that passed all before its rate; nil where
+	// the policy says none and the platform's own holds.
+	Limit *Limit `json:"-"`
 }
 
 // stage is a place in the order of judgement.
@@ -66,6 +73,7 @@ type facts struct {
 	callerKnown, targetKnown bool
 	open                     bool        // the caller may reach the target with this request
 	ceiling                  auth.Scopes // what it may use there at most
+	limit                    *Limit      // what it counts against
 }
 
 // Decide answers a question. It depends on nothing but the policy and the question, and without rules
@@ -82,10 +90,12 @@ func (p *Policy) look(q *Question) facts {
 	switch q.Target {
 	case auth.Subject{}:
 		c, ok := p.callers[q.Caller]
-		return facts{callerKnown: ok, ceiling: c.grantIn(q.Environment)}
+		return facts{callerKnown: ok, ceiling: c.grantIn(q.Environment), limit: c.limit}
 	case platform:
 		c, ok := p.callers[q.Caller]
-		return facts{callerKnown: ok, targetKnown: true, open: c.in(q.Environment), ceiling: c.grantIn(q.Environment)}
+		return facts{
+			callerKnown: ok, targetKnown: true, open: c.in(q.Environment), ceiling: c.grantIn(q.Environment), limit: c.limit,
+		}
 	}
 	e, ok := p.edges[pair{q.Caller, q.Target}]
 	if !ok {
@@ -96,9 +106,10 @@ func (p *Policy) look(q *Question) facts {
 	f := facts{callerKnown: true, targetKnown: true}
 	if e.conditional {
 		r := read(q)
-		f.open, f.ceiling = judge(p.rules[e.first:e.last], &r)
+		f.open, f.ceiling, f.limit = judge(p.rules[e.first:e.last], &r)
+		f.limit = cmp.Or(f.limit, e.own)
 	} else if i, ok := environmentIndex(q.Environment); ok {
-		f.open, f.ceiling = e.open&(1<<i) != 0, e.scopes[i]
+		f.open, f.ceiling, f.limit = e.open&(1<<i) != 0, e.scopes[i], e.limits[i]
 	}
 	return f
 }
@@ -137,5 +148,8 @@ func (p *Policy) decision(q *Question, f facts, s stage) Decision {
 	if s >= stageScope {
 		usable = q.Held & f.ceiling
 	}
-	return Decision{Allow: s == stageEnd, Reason: reasons[s], PolicyVersion: p.version, Scopes: usable}
+	if s < stageRate {
+		f.limit = nil
+	}
+	return Decision{Allow: s == stageEnd, Reason: reasons[s], PolicyVersion: p.version, Scopes: usable, Limit: f.limit}
 }

@@ -18,6 +18,8 @@
 //     scopes it withholds those scopes and leaves the way open for the others.
 //   - Where it is uncertain whether a request is covered (no method or path is known, or the path can be
 //     read in two ways), allow edges do not cover it and deny edges do.
+//   - An edge may have a rate of its own. Of the edges that cover a request the smallest rate holds, in place
+//     of the caller's; a caller without one keeps within what the platform allows everybody.
 //   - A credential is an upper bound. What it carries is cut down to what the policy in force grants, so
 //     that a withdrawn grant is lost at once and not when the last token expires. The reverse does not
 //     hold: a new grant reaches only tokens issued after it.
@@ -66,6 +68,10 @@ type ServiceEntry struct {
 	Environments []string `json:"environments,omitempty"` // where it runs; at least one
 	Scopes       []string `json:"scopes,omitempty"`       // what it may be granted
 	Description  string   `json:"description,omitempty"`  // for people
+
+	// RateLimit holds for everything that the service asks, but for what an edge has a rate for; nil
+	// leaves it to the platform.
+	RateLimit *RateLimit `json:"rate_limit,omitempty"`
 }
 
 // Effect is what an edge does to the requests it covers.
@@ -87,11 +93,16 @@ type Edge struct {
 	Methods      []string `json:"methods,omitempty"`       // HTTP methods; GET does not include HEAD
 	PathPrefixes []string `json:"path_prefixes,omitempty"` // /api covers /api and /api/x, not /apix
 	Scopes       []string `json:"scopes,omitempty"`        // of those that the caller may be granted
+
+	// RateLimit holds, of an allow edge, for the requests that it covers in place of the caller's own. The
+	// smallest one holds where several edges cover a request.
+	RateLimit *RateLimit `json:"rate_limit,omitempty"`
 }
 
 // Operator is a person or a pipeline that may address the platform, and nothing else.
 type Operator struct {
-	Scopes []string `json:"scopes,omitempty"`
+	Scopes    []string   `json:"scopes,omitempty"`
+	RateLimit *RateLimit `json:"rate_limit,omitempty"`
 }
 
 // Account maps a Google service account to the one service that runs as it.
@@ -156,6 +167,7 @@ func (d Document) normal() Document {
 	}
 	for name, s := range d.Services {
 		s.Aliases, s.Environments, s.Scopes = sorted(s.Aliases), sorted(s.Environments), sorted(s.Scopes)
+		s.RateLimit = s.RateLimit.clone()
 		n.Services[name] = s
 	}
 	for _, e := range d.Edges {
@@ -164,10 +176,11 @@ func (d Document) normal() Document {
 		}
 		e.Targets, e.Environments, e.Methods = sorted(e.Targets), sorted(e.Environments), sorted(e.Methods)
 		e.PathPrefixes, e.Scopes = sorted(e.PathPrefixes), sorted(e.Scopes)
+		e.RateLimit = e.RateLimit.clone()
 		n.Edges = append(n.Edges, e)
 	}
 	for mail, o := range d.Operators {
-		n.Operators[mail] = Operator{Scopes: sorted(o.Scopes)}
+		n.Operators[mail] = Operator{Scopes: sorted(o.Scopes), RateLimit: o.RateLimit.clone()}
 	}
 	for mail, a := range d.ServiceAccounts {
 		n.ServiceAccounts[mail] = a

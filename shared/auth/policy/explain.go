@@ -125,7 +125,7 @@ func (x *explainer) detail(s stage, passed bool) string {
 		return fmt.Sprintf("Required: %s. Held: %s. Granted here: %s. Usable: %s.",
 			scopeText(q.Required), scopeText(q.Held), scopeText(x.f.ceiling), scopeText(q.Held&x.f.ceiling))
 	case stageRate:
-		return choose(passed, "The caller keeps within its rate.", "The caller has used up its rate.")
+		return choose(passed, "The caller keeps within its rate. ", "The caller has used up its rate. ") + x.f.limit.detail(q.Caller)
 	}
 	return ""
 }
@@ -170,6 +170,9 @@ func (x *explainer) edges() []Rule {
 			switch {
 			case !r.deny:
 				said.Detail += " It carries " + scopeText(r.scopes) + "."
+				if r.limit != nil {
+					said.Detail += " Its rate is " + r.limit.RateLimit.String() + "."
+				}
 			case r.scopes == 0:
 				said.Detail += " It closes the way."
 			default:

@@ -69,7 +69,7 @@ func (d *decoder) document() *Document {
 		},
 		"operators": func(path string) {
 			doc.Operators = mapOf(d, path, func(path string) (o Operator) {
-				d.object(path, members{"scopes": d.stringsInto(&o.Scopes)})
+				d.object(path, members{"scopes": d.stringsInto(&o.Scopes), "rate_limit": d.rateLimit(&o.RateLimit)})
 				return o
 			})
 		},
@@ -92,6 +92,7 @@ func (d *decoder) service(path string) (s ServiceEntry) {
 		"environments": d.stringsInto(&s.Environments),
 		"scopes":       d.stringsInto(&s.Scopes),
 		"description":  d.stringInto(&s.Description),
+		"rate_limit":   d.rateLimit(&s.RateLimit),
 	})
 	return s
 }
@@ -106,6 +107,7 @@ func (d *decoder) edge(path string) (e Edge) {
 		"methods":       d.stringsInto(&e.Methods),
 		"path_prefixes": d.stringsInto(&e.PathPrefixes),
 		"scopes":        d.stringsInto(&e.Scopes),
+		"rate_limit":    d.rateLimit(&e.RateLimit),
 	})
 	return e
 }

@@ -48,6 +48,7 @@ type rule struct {
 	methods  []string     // none: all
 	prefixes []string     // none: all
 	scopes   auth.Scopes  // allow: what it carries, cut to the grant; deny: what it withholds, 0 the whole way
+	limit    *Limit       // of an allow edge with a rate
 }
 
 // conditional reports whether the rule depends on the method or path.
@@ -121,9 +122,9 @@ func (r *rule) applies(q *request) bool {
 }
 
 // judge combines the rules between a caller and a target, in whatever order they stand: the way is open
-// when an allow rule applies and no deny rule closes it, and the scopes are those that the allow rules
-// carry, without those that deny rules withhold.
-func judge(rules []rule, q *request) (open bool, scopes auth.Scopes) {
+// when an allow rule applies and no deny rule closes it, the scopes are those that the allow rules carry,
+// without those that deny rules withhold, and the limit is the smallest of those that the allow rules have.
+func judge(rules []rule, q *request) (open bool, scopes auth.Scopes, limit *Limit) {
 	var withheld auth.Scopes
 	for i := range rules {
 		r := &rules[i]
@@ -132,13 +133,14 @@ func judge(rules []rule, q *request) (open bool, scopes auth.Scopes) {
 		case !r.deny:
 			open = true
 			scopes |= r.scopes
+			limit = smaller(limit, r.limit)
 		case r.scopes == 0:
-			return false, 0
+			return false, 0, nil
 		default:
 			withheld |= r.scopes
 		}
 	}
-	return open, scopes &^ withheld
+	return open, scopes &^ withheld, limit
 }
 
 // validMethod reports whether a method is one that everybody reads alike: an upper-case HTTP token.
