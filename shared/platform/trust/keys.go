@@ -12,11 +12,13 @@ import (
 // SigningKeySecret is the secret whose versions are the private keys that sign access tokens.
 const SigningKeySecret = "isectech-jwt-signing-key" //nolint:gosec // the name of a secret, not a secret
 
-// The states of a signing key: published before it signs, signing, published after it signed, refused.
+// The states of a signing key: published before it signs, signing, published after it signed, kept for the
+// decisions it explains when nothing it signed is valid any more, refused.
 const (
 	KeyNext     = "next"
 	KeyCurrent  = "current"
 	KeyPrevious = "previous"
+	KeyRetired  = "retired"
 	KeyRevoked  = "revoked"
 )
 

@@ -178,6 +178,9 @@ func (s *Source) Key(ctx context.Context, kid string) (token.Key, error) {
 	if err != nil {
 		return token.Key{}, err
 	}
+	if k, ok := st.SigningKey(kid); ok && k.State == KeyRevoked {
+		return token.Key{}, auth.Refuse(auth.Revoked, "the key that signed the token is revoked")
+	}
 	return st.Keys.Key(ctx, kid)
 }
 
