@@ -30,7 +30,7 @@ func backEnds(ctx context.Context, env boot.Env, cfg Config) (Deps, error) {
 	if cfg.RedisURL.IsZero() {
 		return deps, nil
 	}
-	cache, err := redis.Open(cfg.RedisURL.Reveal(), redis.Options{Now: env.Now})
+	cache, err := redis.Open(cfg.RedisURL.Reveal(), redis.Options{Now: env.Now, Observe: deps.Metrics.RedisCall})
 	if err != nil {
 		return deps, config.Faultf("REDIS_URL", "%v", err)
 	}

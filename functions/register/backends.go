@@ -14,7 +14,7 @@ import (
 // backEnds opens what the function rests on in production: Firestore, Pub/Sub and, where there is one, Redis.
 // None of them is waited for.
 func backEnds(ctx context.Context, env boot.Env, cfg Config) (Deps, error) {
-	deps := Deps{Now: env.Now, Logger: env.Logger, Metrics: telemetry.NewMetrics(), Told: new(ToldHere)}
+	deps := Deps{Now: env.Now, Logger: env.Logger, Metrics: telemetry.NewMetrics(), Told: NewToldHere(env.Now)}
 	documents, err := firestorestore.Open(ctx, cfg.Project, env.Now)
 	if err != nil {
 		return deps, err
@@ -30,7 +30,7 @@ func backEnds(ctx context.Context, env boot.Env, cfg Config) (Deps, error) {
 	if cfg.RedisURL.IsZero() {
 		return deps, nil
 	}
-	cache, err := redis.Open(cfg.RedisURL.Reveal(), redis.Options{Now: env.Now})
+	cache, err := redis.Open(cfg.RedisURL.Reveal(), redis.Options{Now: env.Now, Observe: deps.Metrics.RedisCall})
 	if err != nil {
 		return deps, config.Faultf("REDIS_URL", "%v", err)
 	}

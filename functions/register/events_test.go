@@ -44,7 +44,7 @@ func newFixture(t *testing.T) *fixture {
 	var err error
 	f.service, err = New(cfg, Deps{
 		Store: f.Store, Now: f.Clock.Now, Logger: f.Logger(), Metrics: telemetry.NewMetrics(),
-		Publisher: f.published, Told: new(ToldHere),
+		Publisher: f.published, Told: NewToldHere(f.Clock.Now),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ func (d *Deps) SharedBy(cache *redis.Client, inner store.Store, env auth.Environ
 	}
 	records := rediscache.New(inner, cache, rediscache.Options{Now: now, Environments: names})
 	d.Store = records.Uncached()
-	d.Told = &ToldShared{Redis: cache, Environment: env}
+	d.Told = &ToldShared{Redis: cache, Environment: env, Now: now}
 	d.Share = func(ctx context.Context, doc store.Document) error { return records.Observe(ctx, doc) }
 	d.Version = func(ctx context.Context) (string, bool) { return version(ctx, records, names) }
 }

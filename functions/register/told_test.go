@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/platform/platformtest"
 	"github.com/isectech/service-networking/shared/platform/redis"
 	"github.com/isectech/service-networking/shared/platform/redis/redistest"
 )
@@ -22,15 +23,18 @@ func toldShared(t *testing.T, server *redistest.Server) *ToldShared {
 		t.Fatal(err)
 	}
 	t.Cleanup(cache.Close)
-	return &ToldShared{Redis: cache, Environment: auth.Production}
+	return &ToldShared{Redis: cache, Environment: auth.Production, Now: noon.Now}
 }
+
+// noon is a clock that stands at the first moment of a span.
+var noon = platformtest.NewClock(time.Date(2026, 1, 4, 12, 0, 0, 0, time.UTC))
 
 func TestTold(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	shared := toldShared(t, server)
 	for name, told := range map[string]struct{ by, asked Told }{
-		"here":   func() struct{ by, asked Told } { h := new(ToldHere); return struct{ by, asked Told }{h, h} }(),
+		"here":   func() struct{ by, asked Told } { h := NewToldHere(noon.Now); return struct{ by, asked Told }{h, h} }(),
 		"shared": {shared, toldShared(t, server)}, // two instances of the function
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -78,7 +82,12 @@ func TestToldSharedLost(t *testing.T) {
 	want(7)
 	server.Flush()
 	want(0)
-	server.Do("HSET", told.key(), "a", "garbage")
+	server.Do("HSET", told.key(span(noon.Now())), "a", "garbage")
+	want(0)
+	note(2)
+	want(2)
+	server.Do("DEL", told.key(span(noon.Now())))
+	server.Do("SET", told.key(span(noon.Now())), "no hash")
 	want(0)
 	note(2)
 	want(2)
@@ -90,5 +99,48 @@ func TestToldSharedLost(t *testing.T) {
 	}
 	if err := told.Note(ctx, "a", 3); err == nil {
 		t.Error("noted without Redis")
+	}
+}
+
+// What was noted counts for an hour at least, and is let go of in less than two.
+func TestToldInTime(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	shared := toldShared(t, server)
+	for name, build := range map[string]func(now func() time.Time) Told{
+		"here":   func(now func() time.Time) Told { return NewToldHere(now) },
+		"shared": func(now func() time.Time) Told { return &ToldShared{shared.Redis, shared.Environment, now} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			clock := platformtest.NewClock(noon.Now().Add(59 * time.Minute))
+			told := build(clock.Now)
+			note := func(id string) {
+				t.Helper()
+				if err := told.Note(t.Context(), id, 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := func(generations ...int64) {
+				t.Helper()
+				got, err := told.Noted(t.Context(), []string{"a", "b"})
+				if diff := cmp.Diff(generations, got); diff != "" || err != nil {
+					t.Errorf("at %s (-want +got):\n%s %v", clock.Now(), diff, err)
+				}
+			}
+			note("a")
+			if shared, ok := told.(*ToldShared); ok {
+				if got := server.Do("TTL", shared.key(span(clock.Now()))); got == "-1" || got == "-2" {
+					t.Errorf("Redis keeps the hash for ever, or not at all: %s", got)
+				}
+			}
+			clock.Advance(time.Hour)
+			note("b")
+			want(1, 1)
+			clock.Advance(time.Minute)
+			want(0, 1)
+			clock.Advance(2 * time.Hour)
+			want(0, 0)
+		})
 	}
 }

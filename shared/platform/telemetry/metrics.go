@@ -27,6 +27,7 @@ type Metrics struct {
 	expiry     *prometheus.GaugeVec
 	up         *prometheus.GaugeVec
 	success    *prometheus.GaugeVec
+	redis      *prometheus.CounterVec
 	events     *eventMetrics
 }
 
@@ -60,8 +61,11 @@ func NewMetrics() *Metrics {
 		success: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "last_success_timestamp_seconds", Help: "When a scheduled job last succeeded, in Unix seconds.",
 		}, []string{"job"}),
+		redis: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "redis_calls_total", Help: "Calls to Redis, by operation and what became of them.",
+		}, []string{"op", "result"}),
 	}
-	m.registry.MustRegister(m.requests, m.durations, m.auth, m.discovery, m.handshakes, m.expiry, m.up, m.success)
+	m.registry.MustRegister(m.requests, m.durations, m.auth, m.discovery, m.handshakes, m.expiry, m.up, m.success, m.redis)
 	m.events = newEventMetrics(m.registry)
 	return m
 }
@@ -84,6 +88,9 @@ func (m *Metrics) SetUp(service string, up bool) {
 func (m *Metrics) Succeeded(job string, at time.Time) {
 	m.success.WithLabelValues(job).Set(float64(at.UnixMilli()) / 1000)
 }
+
+// RedisCall counts a call to Redis: its operation and its result, both of the client's own few.
+func (m *Metrics) RedisCall(op, result string) { m.redis.WithLabelValues(op, result).Inc() }
 
 // CertificateExpiry records how long a certificate in use still lasts; its type is server, client or ca.
 func (m *Metrics) CertificateExpiry(service, certType string, left time.Duration) {

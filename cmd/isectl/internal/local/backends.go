@@ -11,6 +11,7 @@ import (
 	"github.com/isectech/service-networking/shared/platform/config"
 	"github.com/isectech/service-networking/shared/platform/redis"
 	"github.com/isectech/service-networking/shared/platform/secrets/secretserver"
+	"github.com/isectech/service-networking/shared/platform/telemetry"
 	"github.com/isectech/service-networking/shared/store"
 	"github.com/isectech/service-networking/shared/store/boltstore"
 	"github.com/isectech/service-networking/shared/store/firestorestore"
@@ -22,6 +23,7 @@ type backends struct {
 	*bootstrap.Platform
 	db      *boltstore.DB // nil with a Firestore emulator
 	redis   *redis.Client // nil: none is used
+	metrics *telemetry.Metrics
 	closers []func() error
 }
 
@@ -30,7 +32,7 @@ func open(ctx context.Context, dir Dir, now Clock, base config.Base) (*backends,
 	if err := dir.Prepare(); err != nil {
 		return nil, err
 	}
-	b := new(backends)
+	b := &backends{metrics: telemetry.NewMetrics()}
 	if err := b.open(ctx, dir, now, base); err != nil {
 		return nil, errors.Join(err, b.close())
 	}
@@ -53,7 +55,7 @@ func (b *backends) open(ctx context.Context, dir Dir, now Clock, base config.Bas
 	}
 	b.closers = append(b.closers, client.Close)
 	if !base.RedisURL.IsZero() {
-		if b.redis, err = redis.Open(base.RedisURL.Reveal(), redis.Options{Now: now}); err != nil {
+		if b.redis, err = redis.Open(base.RedisURL.Reveal(), redis.Options{Now: now, Observe: b.metrics.RedisCall}); err != nil {
 			return config.Faultf("REDIS_URL", "%v", err)
 		}
 		b.closers = append(b.closers, func() error { b.redis.Close(); return nil })

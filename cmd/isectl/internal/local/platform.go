@@ -119,13 +119,13 @@ func (o Options) compose(b *backends, m *messaging, info Info, logger *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	p := &platform{metrics: telemetry.NewMetrics()}
+	p := &platform{metrics: b.metrics}
 	authzDeps := authz.Deps{
 		Store: b.Store, Secrets: b.Secrets, Assertions: idTokens, Now: o.Now, Metrics: p.metrics,
 		Logger: logger.With("service", authz.Name),
 	}
 	registerDeps := register.Deps{
-		Store: b.Store, Now: o.Now, Metrics: p.metrics, Publisher: m.publisher, Told: new(register.ToldHere),
+		Store: b.Store, Now: o.Now, Metrics: p.metrics, Publisher: m.publisher, Told: register.NewToldHere(o.Now),
 		Logger: logger.With("service", register.Name),
 	}
 	if b.redis != nil {
