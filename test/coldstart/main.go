@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/isectech/service-networking/test/figure"
 	"github.com/isectech/service-networking/test/stage"
 )
 
@@ -73,7 +74,7 @@ func program(ctx context.Context, args []string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var figures []figure
+	var figures []figure.Figure
 	for _, s := range subjects {
 		found, err := s.measure(ctx, *root, filepath.Join(work, s.function), env, *runs, w)
 		if err != nil {
@@ -82,7 +83,7 @@ func program(ctx context.Context, args []string, w io.Writer) error {
 		figures = append(figures, found...)
 	}
 	for _, f := range figures {
-		if err := f.write(w); err != nil {
+		if err := f.Write(w); err != nil {
 			return err
 		}
 	}
@@ -90,7 +91,7 @@ func program(ctx context.Context, args []string, w io.Writer) error {
 }
 
 // measure builds a subject and its bare counterpart and starts them in turns.
-func (s subject) measure(ctx context.Context, root, work string, env []string, runs int, w io.Writer) ([]figure, error) {
+func (s subject) measure(ctx context.Context, root, work string, env []string, runs int, w io.Writer) ([]figure.Figure, error) {
 	if err := os.Mkdir(work, 0o755); err != nil {
 		return nil, err
 	}
@@ -130,10 +131,10 @@ func (s subject) measure(ctx context.Context, root, work string, env []string, r
 		}
 	}
 	name := "coldstart-" + s.function
-	return []figure{
-		summarize(name+"-first-answer", "ms", of),
-		summarize(name+"-bare-first-answer", "ms", to),
-		compare(name, of, to),
+	return []figure.Figure{
+		figure.Summarize(name+"-first-answer", "ms", of),
+		figure.Summarize(name+"-bare-first-answer", "ms", to),
+		figure.Compare(name, of, to),
 	}, nil
 }
 
