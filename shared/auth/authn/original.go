@@ -11,7 +11,7 @@ import (
 
 // Original is the request that a caller sent and signed, as far as the one who judges it can know.
 type Original struct {
-	Method   string
+	Method   string // "" where a proxy does not say it
 	Path     string // as sent
 	RawQuery string // as sent
 	Host     string
@@ -41,7 +41,15 @@ func Direct(r *http.Request, bodySHA256 string) Original {
 // say: a proxy adds its own to what its client sent.
 var errTwoRequests = auth.Refuse(auth.UntrustedProxy, "the headers that describe the forwarded request contradict each other")
 
-// Forwarded describes the request that a proven proxy asks about; ok is false when its headers name none.
+// Appended adds the headers that say what a proxy says by r itself when it asks with the method of the request
+// that it asks about and appends that request's target to prefix, as Envoy does. Clean judges them like others.
+func Appended(r *http.Request, prefix string) {
+	r.Header.Add(headerForwardedMethod, r.Method)
+	r.Header.Add(headerForwardedURI, strings.TrimPrefix(r.RequestURI, prefix))
+}
+
+// Forwarded describes the request that a proven proxy asks about; ok is false when its headers name none. A
+// method that they do not say stays unknown: to take it for GET would let a DELETE pass as one.
 func Forwarded(r *http.Request) (o Original, ok bool, err error) {
 	target, host, err := forwardedTarget(r.Header)
 	if err != nil || target == "" {
@@ -54,7 +62,6 @@ func Forwarded(r *http.Request) (o Original, ok bool, err error) {
 		return Original{}, false, err
 	}
 	o.Path, o.RawQuery, _ = strings.Cut(target, "?")
-	o.Method = cmp.Or(o.Method, http.MethodGet)
 	o.Host = strings.ToLower(cmp.Or(o.Host, host, r.Host))
 	return o, true, nil
 }
@@ -110,6 +117,9 @@ func (o Original) signed(h http.Header) (Signed, error) {
 	req, mac, err := signature.FromHeaders(h)
 	if err != nil {
 		return Signed{}, err
+	}
+	if o.Method == "" {
+		return Signed{}, auth.Refuse(auth.BadSignature, "the proxy does not say which method was signed")
 	}
 	if req.BodySHA256 == "" {
 		req.BodySHA256 = cmp.Or(o.BodySHA256, signature.BodyDigest(nil))

@@ -102,14 +102,19 @@ func decodeOnce(path string) (string, bool) {
 	return decoded, true
 }
 
-// resolveDots resolves the dot segments of a decoded path (RFC 3986 §5.2.4) and drops empty segments.
+// resolveDots resolves the dot segments of a decoded path (RFC 3986 §5.2.4) and drops empty segments. It refuses
+// ".." after an empty segment: in /a//../b it takes away the empty one by the RFC, which leaves /a/b, and takes
+// away a where slashes are merged first, as NGINX does.
 func resolveDots(path string) (string, bool) {
 	out := make([]byte, 0, len(path))
-	for segment := range strings.SplitSeq(path, "/") {
+	empty := false
+	for segment := range strings.SplitSeq(path[1:], "/") {
 		switch segment {
-		case "", ".":
+		case "":
+			empty = true
+		case ".":
 		case "..":
-			if len(out) == 0 {
+			if len(out) == 0 || empty {
 				return "", false
 			}
 			for out[len(out)-1] != '/' {

@@ -22,6 +22,9 @@ func TestMux(t *testing.T) {
 	mux.Handle("GET /things/{id}/parts/{$}", say("parts "))
 	mux.Handle("GET /tree/{rest...}", say("tree "))
 	mux.HandleHTTP("GET /sub/", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202) }))
+	mux.HandleUnder("/under/", func(w http.ResponseWriter, r *http.Request) error {
+		return httpx.WriteJSON(w, 200, r.Method+" "+r.RequestURI)
+	})
 	h := httpx.Wrap(mux, httpx.Options{Now: clock})
 	tests := []struct {
 		method, target string
@@ -50,6 +53,11 @@ func TestMux(t *testing.T) {
 		{"GET", "/./things/1", 404, `"error":"not_found"`, ""},
 		{"GET", "/x/%2e%2e/things/1", 404, `"error":"not_found"`, ""},
 		{"PUT", "//things/1", 404, `"error":"not_found"`, ""},
+		{"PROPFIND", "/under/", 200, `"PROPFIND /under/"`, ""},
+		{"DELETE", "/under//a/../b%2Fc/%2e%2e?d=/", 200, `"DELETE /under//a/../b%2Fc/%2e%2e?d=/"`, ""},
+		{"GET", "/under", 404, `"error":"not_found"`, ""},
+		{"GET", "/x/../under/a", 404, `"error":"not_found"`, ""},
+		{"GET", "//under/a", 404, `"error":"not_found"`, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.method+" "+tt.target, func(t *testing.T) {
