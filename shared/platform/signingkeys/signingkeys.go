@@ -38,9 +38,15 @@ type Vault interface {
 	Destroy(ctx context.Context, name string, version int64, etag string) error
 }
 
+// Records holds the keys' records; store.Store is one.
+type Records interface {
+	Query(ctx context.Context, q store.Query) (store.Page, error)
+	Commit(ctx context.Context, b store.Batch) ([]store.Document, error)
+}
+
 // Keys changes the signing keys of a platform.
 type Keys struct {
-	Store   store.Store
+	Store   Records
 	Secrets Vault
 	Now     func() time.Time
 	Policy  Policy // the zero value stands for DefaultPolicy
