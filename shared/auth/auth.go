@@ -163,6 +163,7 @@ type Principal struct {
 	Audience    string // of a token; empty for other credentials
 	TokenID     string // jti of a token
 	KeyID       string // kid of a token, key id of a signed request
+	IssuedAt    int64  // Unix seconds of a token's iat; 0 for other credentials
 	ExpiresAt   int64  // Unix seconds of a token's exp; 0 for other credentials
 	Certificate string // thumbprint (RFC 8705 x5t#S256) of the certificate presented, or that a token is bound to
 	Serial      string // serial number of the certificate presented: lower-case hex, no leading zeros

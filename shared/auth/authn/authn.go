@@ -67,7 +67,7 @@ func (a *Authenticator) Authenticate(r *http.Request, original Original, names N
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, principal(claims))
+		found = append(found, PrincipalOf(claims))
 	}
 	if hasSignature {
 		signed, err := original.signed(r.Header)
@@ -147,7 +147,8 @@ func hasCertificate(r *http.Request) bool {
 	return false
 }
 
-func principal(c token.Claims) auth.Principal {
+// PrincipalOf returns who the bearer of a token with these claims is.
+func PrincipalOf(c token.Claims) auth.Principal {
 	return auth.Principal{
 		Subject:     c.Subject,
 		ServiceID:   c.ServiceID,
@@ -156,6 +157,7 @@ func principal(c token.Claims) auth.Principal {
 		Method:      auth.MethodJWT,
 		Audience:    c.Audience,
 		TokenID:     c.ID,
+		IssuedAt:    c.IssuedAt.Unix(),
 		ExpiresAt:   c.ExpiresAt.Unix(),
 	}
 }

@@ -56,10 +56,7 @@ func (c Commands) verify(ctx context.Context, raw string) (auth.Principal, error
 	if claims.Audience != auth.PlatformAudience {
 		return auth.Principal{}, auth.Refuse(auth.WrongAudience, "the command's access token is not one for the platform")
 	}
-	return auth.Principal{
-		Subject: claims.Subject, ServiceID: claims.ServiceID, Environment: claims.Environment, Scopes: claims.Scopes,
-		Method: auth.MethodJWT, Audience: claims.Audience, TokenID: claims.ID, ExpiresAt: claims.ExpiresAt.Unix(),
-	}, nil
+	return authn.PrincipalOf(claims), nil
 }
 
 // Refused reports that a command was refused, for want of a credential or of a right: p is its sender, zero

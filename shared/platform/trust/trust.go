@@ -1,6 +1,7 @@
 // Package trust is what the platform's functions believe about everyone: the policy, the keys that sign
-// access tokens and the API keys that are valid, all as the store holds them. The store is the truth and
-// is asked on a request (what is older than a second is read again); a copy outlives it within bounds.
+// access tokens, the API keys that are valid, and what is revoked or quarantined, all as the store holds
+// it. The store is the truth and is asked on a request (what is older than a second is read again); a copy
+// outlives it within bounds, what is revoked for less long than the rest.
 package trust
 
 import (
@@ -8,7 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,8 +23,9 @@ import (
 const (
 	freshFor = time.Second       // used without a look at the store
 	busyFor  = 5 * time.Second   // used while another request is looking
-	readFor  = 300 * time.Second // used for reading while the store is out of reach
-	writeFor = 60 * time.Second  // used for writing and for admin scopes while the store is out of reach
+	readFor  = 300 * time.Second // the policy and the keys, used for reading while the store is out of reach
+	knownFor = 60 * time.Second  // what is revoked, likewise
+	writeFor = 60 * time.Second  // all of it, used for writing and for admin scopes likewise
 )
 
 // How the store is asked.
@@ -43,19 +45,14 @@ func PolicyVersionRef(n int64) store.Ref {
 	return store.Ref{Collection: store.Policies, ID: fmt.Sprintf("v%d", n)}
 }
 
-// State is what is believed at one moment. It is immutable.
-type State struct {
-	Policy  *policy.Policy
-	Keys    *token.KeySet // every key that may verify: next, current and previous
-	Signing []SigningKey  // all records, revoked ones included
-	ReadAt  time.Time
-}
-
 // Source holds the latest State.
 type Source struct {
 	store   store.Store
 	now     func() time.Time
-	keep    time.Duration // how long a State is used for reading
+	keep    bool // what is known last serves readers for keepFor
+	keepFor time.Duration
+	feed    *feed
+	told    atomic.Int64 // how often there was something new to look for
 	current atomic.Pointer[State]
 	failed  atomic.Pointer[failure] // the last look at the store, where it failed
 	turn    chan struct{}           // holds one: whoever is looking
@@ -69,13 +66,17 @@ type failure struct {
 
 // NewSource returns a Source over a store.
 func NewSource(s store.Store, now func() time.Time) *Source {
-	return &Source{store: s, now: now, keep: readFor, turn: make(chan struct{}, 1)}
+	return &Source{store: s, now: now, feed: newFeed(s), turn: make(chan struct{}, 1)}
 }
 
 // Keep makes what is believed good for reading for d while the store is out of reach, where that is
 // longer than elsewhere: discovery outlives the store, and judges its callers by what was known last. It
 // belongs before the first use of s.
-func (s *Source) Keep(d time.Duration) { s.keep = max(d, readFor) }
+func (s *Source) Keep(d time.Duration) { s.keep, s.keepFor = true, max(d, readFor) }
+
+// Look makes the next State one that is read after this call, however fresh the last is. Whoever has changed
+// something calls it, so that this process goes by it at once.
+func (s *Source) Look() { s.told.Add(1) }
 
 // State returns what is believed now, at most a second behind the store where the store answers. One
 // caller at a time looks at the store; while it does not answer nobody else waits for it.
@@ -87,7 +88,8 @@ func (s *Source) State(ctx context.Context) (*State, error) {
 	select {
 	case s.turn <- struct{}{}:
 	default:
-		if st := s.current.Load(); st != nil && (s.age(st) < busyFor || s.failed.Load() != nil && s.age(st) < s.keep) {
+		if st := s.current.Load(); st != nil && st.asked == s.told.Load() &&
+			(s.age(st) < busyFor || s.failed.Load() != nil && s.readable(st)) {
 			return st, nil
 		}
 		select {
@@ -104,11 +106,13 @@ func (s *Source) State(ctx context.Context) (*State, error) {
 	ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), askFor)
 	defer cancel()
 	next, err := s.read(ask, s.current.Load())
+	if next != nil {
+		s.current.Store(next)
+	}
 	if err != nil {
 		s.failed.Store(&failure{at: s.now(), err: err})
 		return s.outlived(err)
 	}
-	s.current.Store(next)
 	s.failed.Store(nil)
 	return next, nil
 }
@@ -116,7 +120,7 @@ func (s *Source) State(ctx context.Context) (*State, error) {
 // known returns what can be said without a look at the store to someone who asked at a time, be it an
 // error; ok is false when nothing can.
 func (s *Source) known(asked time.Time) (st *State, ok bool, err error) {
-	if st = s.current.Load(); st != nil && asked.Sub(st.ReadAt) < freshFor {
+	if st = s.current.Load(); st != nil && asked.Sub(st.readAt()) < freshFor && st.asked == s.told.Load() {
 		return st, true, nil
 	}
 	if f := s.failed.Load(); f != nil && s.now().Sub(f.at) < retryAfter {
@@ -128,34 +132,66 @@ func (s *Source) known(asked time.Time) (st *State, ok bool, err error) {
 
 // outlived returns what was believed last, as long as it may be used for reading without the store.
 func (s *Source) outlived(cause error) (*State, error) {
-	if st := s.current.Load(); st != nil && s.age(st) < s.keep {
+	if st := s.current.Load(); st != nil && s.readable(st) {
 		return st, nil
 	}
 	return nil, fmt.Errorf("%w: %w", ErrUnavailable, cause)
 }
 
-func (s *Source) age(st *State) time.Duration { return s.now().Sub(st.ReadAt) }
+func (s *Source) age(st *State) time.Duration { return s.now().Sub(st.readAt()) }
+
+// readable reports whether st may be used for reading without the store.
+func (s *Source) readable(st *State) bool {
+	if s.keep {
+		return s.age(st) < s.keepFor
+	}
+	now := s.now()
+	return now.Sub(st.ReadAt) < readFor && now.Sub(st.RevokedAt) < knownFor
+}
 
 // Writable reports whether st is recent enough to let someone write or use an admin scope.
 func (s *Source) Writable(st *State) bool { return s.age(st) < writeFor }
 
-// read reads the store; what has not changed since the last State is not compiled again.
+// read reads the store. Where one part cannot be read, what is known of it stands beside what is new of the
+// other; the State is nil when that is nothing.
 func (s *Source) read(ctx context.Context, last *State) (*State, error) {
 	readAt := s.now() // before the reads, so that the age is never understated
+	next := &State{now: s.now, asked: s.told.Load()}
+	var group sync.WaitGroup
+	var errRevoked error
+	group.Go(func() { next.revoked, errRevoked = s.feed.read(ctx, readAt) })
+	err := s.readPolicy(ctx, next, last)
+	group.Wait()
+	next.ReadAt, next.RevokedAt = readAt, readAt
+	if failed := errors.Join(err, errRevoked); failed != nil && last == nil {
+		return nil, failed
+	}
+	if err != nil {
+		next.Policy, next.Keys, next.Signing, next.ReadAt = last.Policy, last.Keys, last.Signing, last.ReadAt
+	}
+	if errRevoked != nil {
+		next.revoked, next.RevokedAt = last.revoked, last.RevokedAt
+	}
+	if failed := errors.Join(err, errRevoked); failed != nil {
+		next.asked = last.asked
+		return next, failed
+	}
+	return next, nil
+}
+
+// readPolicy reads the policy and the keys; what has not changed since the last State is not compiled again.
+func (s *Source) readPolicy(ctx context.Context, next, last *State) error {
 	doc, err := s.store.Get(ctx, PolicyRef)
 	if err != nil {
-		return nil, fmt.Errorf("read policy: %w", err)
+		return fmt.Errorf("read policy: %w", err)
 	}
-	next := &State{ReadAt: readAt}
 	if last != nil && last.Policy.Version() == doc.Generation {
 		next.Policy = last.Policy
 	} else if next.Policy, err = CompilePolicy(doc.Data, doc.Generation); err != nil {
-		return nil, err
+		return err
 	}
-	if next.Keys, next.Signing, err = readKeys(ctx, s.store); err != nil {
-		return nil, err
-	}
-	return next, nil
+	next.Keys, next.Signing, err = readKeys(ctx, s.store)
+	return err
 }
 
 // CompilePolicy compiles a stored policy. The version of a policy is the generation of its document.
@@ -182,32 +218,6 @@ func (s *Source) Key(ctx context.Context, kid string) (token.Key, error) {
 		return token.Key{}, auth.Refuse(auth.Revoked, "the key that signed the token is revoked")
 	}
 	return st.Keys.Key(ctx, kid)
-}
-
-// SigningKey returns the record of a signing key by its kid.
-func (st *State) SigningKey(kid string) (SigningKey, bool) {
-	return st.signingKey(func(k SigningKey) bool { return k.ID == kid })
-}
-
-// CurrentKey returns the record of the key that signs now.
-func (st *State) CurrentKey() (SigningKey, bool) {
-	return st.signingKey(func(k SigningKey) bool { return k.State == KeyCurrent })
-}
-
-func (st *State) signingKey(is func(SigningKey) bool) (SigningKey, bool) {
-	if i := slices.IndexFunc(st.Signing, is); i >= 0 {
-		return st.Signing[i], true
-	}
-	return SigningKey{}, false
-}
-
-// Resolve returns the service that a name or alias stands for.
-func (st *State) Resolve(ref string) (auth.Subject, bool) { return st.Policy.Resolve(ref) }
-
-// Runs reports whether a service runs in an environment.
-func (st *State) Runs(service auth.Subject, env auth.Environment) bool {
-	entry, ok := st.Policy.Service(service)
-	return ok && entry.In(env)
 }
 
 // Latest returns what was believed last, without a look at the store; nil before the first State.

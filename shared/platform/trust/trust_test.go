@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -68,43 +69,64 @@ func TestFreshness(t *testing.T) {
 
 func TestStaleBounds(t *testing.T) {
 	t.Parallel()
-	p, faulty, s := source(t)
-	kept := trust.NewSource(faulty, p.Clock.Now)
-	kept.Keep(time.Hour)
-	for _, one := range []*trust.Source{s, kept} {
-		if _, err := one.State(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+	type bound struct {
+		after                    time.Duration
+		readable, writable, kept bool
 	}
-	faulty.Fail(storetest.CallGet, -1, store.ErrUnavailable)
-	for _, tc := range []struct {
-		after                   time.Duration
-		readable, writable, old bool
+	last := []bound{{299 * time.Second, false, false, true}, {3599 * time.Second, false, false, true}, {3600 * time.Second, false, false, false}}
+	for name, tc := range map[string]struct {
+		fails  []string
+		bounds []bound
 	}{
-		{2 * time.Second, true, true, true},
-		{59 * time.Second, true, true, true},
-		{60 * time.Second, true, false, true},
-		{299 * time.Second, true, false, true},
-		{300 * time.Second, false, false, true},
-		{3599 * time.Second, false, false, true},
-		{3600 * time.Second, false, false, false},
+		"all": {[]string{storetest.CallGet, storetest.CallQuery, storetest.CallChanges}, append([]bound{
+			{2 * time.Second, true, true, true}, {59 * time.Second, true, true, true}, {60 * time.Second, false, false, true},
+		}, last...)},
+		"what is revoked": {[]string{storetest.CallChanges}, append([]bound{
+			{59 * time.Second, true, true, true}, {60 * time.Second, false, false, true},
+		}, last...)},
+		"the policy": {[]string{storetest.CallGet}, []bound{
+			{59 * time.Second, true, true, true}, {60 * time.Second, true, false, true}, {299 * time.Second, true, false, true},
+			{300 * time.Second, false, false, true}, {3600 * time.Second, false, false, false},
+		}},
+		"the keys": {[]string{storetest.CallQuery}, []bound{
+			{60 * time.Second, true, false, true}, {299 * time.Second, true, false, true}, {300 * time.Second, false, false, true},
+		}},
 	} {
-		p.Clock.Advance(tc.after - p.Clock.Now().Sub(s.Latest().ReadAt))
-		st, err := s.State(t.Context())
-		if (err == nil) != tc.readable || err != nil && !errors.Is(err, trust.ErrUnavailable) {
-			t.Errorf("after %v: %v", tc.after, err)
-		}
-		if err == nil && s.Writable(st) != tc.writable {
-			t.Errorf("after %v: writable %v", tc.after, !tc.writable)
-		}
-		if st, err := kept.State(t.Context()); (err == nil) != tc.old || err == nil && kept.Writable(st) != tc.writable {
-			t.Errorf("after %v, kept: %v", tc.after, err)
-		}
-	}
-	faulty.Fail(storetest.CallGet, 0, nil)
-	p.Clock.Advance(time.Second)
-	if st, err := s.State(t.Context()); err != nil || !s.Writable(st) {
-		t.Errorf("after the store came back: %v", err)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, faulty, s := source(t)
+			kept := trust.NewSource(faulty, p.Clock.Now)
+			kept.Keep(time.Hour)
+			for _, one := range []*trust.Source{s, kept} {
+				if _, err := one.State(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			began := p.Clock.Now()
+			for _, call := range tc.fails {
+				faulty.Fail(call, -1, store.ErrUnavailable)
+			}
+			for _, b := range tc.bounds {
+				p.Clock.Advance(b.after - p.Clock.Now().Sub(began))
+				st, err := s.State(t.Context())
+				if (err == nil) != b.readable || err != nil && !errors.Is(err, trust.ErrUnavailable) {
+					t.Errorf("after %v: %v", b.after, err)
+				}
+				if err == nil && s.Writable(st) != b.writable {
+					t.Errorf("after %v: writable %v", b.after, !b.writable)
+				}
+				if st, err := kept.State(t.Context()); (err == nil) != b.kept || err == nil && kept.Writable(st) != b.writable {
+					t.Errorf("after %v, kept: %v", b.after, err)
+				}
+			}
+			for _, call := range tc.fails {
+				faulty.Fail(call, 0, nil)
+			}
+			p.Clock.Advance(time.Second)
+			if st, err := s.State(t.Context()); err != nil || !s.Writable(st) {
+				t.Errorf("after the store came back: %v", err)
+			}
+		})
 	}
 }
 
@@ -163,6 +185,10 @@ func (f fixed) Get(_ context.Context, ref store.Ref) (store.Document, error) {
 }
 
 func (fixed) Query(context.Context, store.Query) (store.Page, error) { return store.Page{}, nil }
+
+func (fixed) Changes(context.Context, string, store.Position) iter.Seq2[store.Document, error] {
+	return func(func(store.Document, error) bool) {}
+}
 
 func onlyPolicy(t *testing.T) store.Store {
 	t.Helper()
