@@ -2,6 +2,7 @@ package authz
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"strconv"
 
@@ -12,19 +13,35 @@ import (
 	"github.com/isectech/service-networking/shared/platform/trust"
 )
 
-// policy shows the policy in force, as it can be edited and put back; its version is in the headers.
+// policy shows the policy in force, or the one of an earlier version, as it can be edited and put back;
+// its version is in the headers.
 func (s *Service) policy(w http.ResponseWriter, r *http.Request) error {
 	if _, _, err := s.guard.Caller(r, guard.Access{AnyOf: []auth.Scopes{auth.AdminRead}}); err != nil {
 		return err
 	}
-	doc, err := s.deps.Store.Get(r.Context(), trust.PolicyRef)
+	params, err := httpx.Query(r, "version")
 	if err != nil {
 		return err
 	}
-	if same, err := httpx.NotModified(w, r, httpx.ETag(doc.Generation)); same || err != nil {
+	version, err := params.Int("version", 0, 1, math.MaxInt64)
+	if err != nil {
 		return err
 	}
-	w.Header().Set("X-Policy-Version", strconv.FormatInt(doc.Generation, 10))
+	ref := trust.PolicyRef
+	if version > 0 {
+		ref = trust.PolicyVersionRef(version)
+	}
+	doc, err := s.deps.Store.Get(r.Context(), ref)
+	if err != nil {
+		return err
+	}
+	if version == 0 {
+		version = doc.Generation
+	}
+	if same, err := httpx.NotModified(w, r, httpx.ETag(version)); same || err != nil {
+		return err
+	}
+	w.Header().Set("X-Policy-Version", strconv.FormatInt(version, 10))
 	return httpx.WriteJSON(w, http.StatusOK, doc.Data)
 }
 

@@ -73,17 +73,11 @@ func (p *Platform) makePolicy(ctx context.Context, doc *policy.Document) (bool, 
 // writePolicy commits a policy as the version after generation, which is 0 for the first, and keeps it
 // under its version for explanations of decisions.
 func (p *Platform) writePolicy(ctx context.Context, doc *policy.Document, generation int64) error {
-	next := generation + 1
-	if _, err := policy.Compile(doc, next); err != nil {
+	writes, err := trust.PolicyWrites(doc, generation)
+	if err != nil {
 		return err
 	}
-	condition := store.AtGeneration(generation)
-	if generation == 0 {
-		condition = store.Absent()
-	}
-	return p.commit(ctx,
-		store.Write{Ref: trust.PolicyRef, Data: doc, If: condition},
-		store.Write{Ref: trust.PolicyVersionRef(next), Data: doc, If: store.Absent()})
+	return p.commit(ctx, writes...)
 }
 
 // firstSigningKey makes two calls at once, whose keys have different ids, leave one key.
