@@ -19,7 +19,7 @@ export FUZZTIME BENCHCOUNT
 BENCH_PARTS := token policy registry
 
 .NOTPARALLEL:
-.PHONY: help deps run build stage test test-long lint fmt tidy docs bench bench-coldstart clean $(BENCH_PARTS:%=bench-%)
+.PHONY: help deps run build stage test test-long test-story lint fmt tidy docs bench bench-coldstart clean $(BENCH_PARTS:%=bench-%)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +64,9 @@ bench-policy: ## decisions
 
 bench-registry: ## snapshot look-up and pick
 	@scripts/bench.sh shared/registry ./...
+
+test-story: deps ## the numbered end-to-end story, on one process and on separate ones
+	@go -C test test -count=1 -run '^(TestLocal|TestProcesses)$$/^story$$' -v ./e2e
 
 bench-coldstart: ## a function's start to its first answer, beside that of a bare one with the same clients
 	@go -C test run ./coldstart -root "$(CURDIR)"

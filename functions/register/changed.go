@@ -157,14 +157,12 @@ func (s *Service) sweepChunk(ctx context.Context, docs []store.Document) error {
 		if told[i] >= doc.Generation {
 			continue
 		}
-		n := news{kind: events.TypeServiceUpdated, ref: doc.Ref, generation: doc.Generation, at: doc.UpdatedAt}
-		switch {
-		case !doc.Live(s.deps.Now()):
-			n.kind = events.TypeServiceDeleted
-		case doc.Generation == 1:
-			n.kind, n.after = events.TypeServiceCreated, &doc
-		default:
+		n := news{kind: events.TypeServiceDeleted, ref: doc.Ref, generation: doc.Generation, at: doc.UpdatedAt}
+		if doc.Live(s.deps.Now()) {
 			n.after = &doc
+			if n.kind, err = s.kindOf(ctx, doc); err != nil {
+				return fmt.Errorf("%w: sweep: %w", events.ErrUnavailable, err)
+			}
 		}
 		s.deps.Logger.LogAttrs(ctx, slog.LevelWarn, "change told late", slog.String("object", doc.Ref.String()), slog.Int64("generation", doc.Generation))
 		if err := s.tell(ctx, n); err != nil {
@@ -172,4 +170,16 @@ func (s *Service) sweepChunk(ctx context.Context, docs []store.Document) error {
 		}
 	}
 	return nil
+}
+
+// kindOf says whether the latest write made a record that was not there, or changed one.
+func (s *Service) kindOf(ctx context.Context, doc store.Document) (string, error) {
+	last, err := store.LastEntry(ctx, s.deps.Store, doc.Ref.String())
+	if err != nil {
+		return "", err
+	}
+	if last.Sequence == doc.Generation && last.Op == store.OpCreate {
+		return events.TypeServiceCreated, nil
+	}
+	return events.TypeServiceUpdated, nil
 }

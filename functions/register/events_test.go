@@ -371,6 +371,17 @@ func TestSweepTellsWhatWasLost(t *testing.T) {
 	if diff := cmp.Diff([]string{"service.deleted.v1 backend-services-000@2"}, tick()); diff != "" {
 		t.Errorf("told late (-want +got):\n%s", diff)
 	}
+	again := registration("backend-services-000")
+	f.send(t, f.command(t, events.TypeRegister, "again", again))
+	f.Clock.Advance(time.Minute)
+	if diff := cmp.Diff([]string{"service.created.v1 backend-services-000@3"}, tick()); diff != "" {
+		t.Errorf("told late of one that came back (-want +got):\n%s", diff)
+	}
+	f.send(t, f.command(t, events.TypeRegister, "changed", strings.Replace(again, "1.0.0", "1.0.1", 1)))
+	f.Clock.Advance(time.Minute)
+	if diff := cmp.Diff([]string{"service.updated.v1 backend-services-000@4"}, tick()); diff != "" {
+		t.Errorf("told late of a change (-want +got):\n%s", diff)
+	}
 }
 
 func TestChangesOfOtherThings(t *testing.T) {

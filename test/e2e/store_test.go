@@ -74,6 +74,10 @@ func listedWhileWritten(t *testing.T, p *Processes) {
 	t.Logf("%d instances on %d pages", len(got), pages+1)
 }
 
+// fillAtOnce is how many instances are stored in a commit. The emulator goes through the whole journal for each, and
+// a commit has seconds.
+const fillAtOnce = 20
+
 // fill stores n instances as if they had registered, many in a commit.
 func (c *client) fill(t *testing.T, p *Processes, n int) map[string]bool {
 	t.Helper()
@@ -90,7 +94,7 @@ func (c *client) fill(t *testing.T, p *Processes, n int) map[string]bool {
 			Ref: store.Ref{Collection: store.Services, ID: id}, If: store.Absent(),
 			Data: json.RawMessage(strings.ReplaceAll(string(doc.Data), template, id)),
 		})
-		if len(writes) == store.MaxWrites || i == n-1 {
+		if len(writes) == fillAtOnce || i == n-1 {
 			_, err := p.store.Commit(t.Context(), store.Batch{Writes: writes, Actor: backend, Cause: "end-to-end test"})
 			check(t, err)
 			writes = nil

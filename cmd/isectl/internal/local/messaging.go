@@ -151,12 +151,17 @@ const (
 // maxDeliveries is after how many attempts a command is put aside.
 const maxDeliveries = 10
 
+// declareTimeout bounds all that declare does: an emulator that is not there would be waited for.
+const declareTimeout = 20 * time.Second
+
 // declare makes the topics, each with its dead-letter topic, and the subscriptions of the functions.
 func (m *messaging) declare(ctx context.Context) error {
 	topics := events.Topics()
 	for _, name := range topics {
 		topics = append(topics, name+events.DeadLetter)
 	}
+	ctx, cancel := context.WithTimeout(ctx, declareTimeout)
+	defer cancel()
 	for _, name := range topics {
 		_, err := m.client.TopicAdminClient.CreateTopic(ctx, &pubsubpb.Topic{Name: topicName(name)})
 		if err != nil && status.Code(err) != codes.AlreadyExists {

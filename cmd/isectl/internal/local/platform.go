@@ -82,6 +82,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	if err := m.declare(ctx); err != nil {
+		if base.PubSubEmulator != "" {
+			err = config.Faultf("PUBSUB_EMULATOR_HOST", "Pub/Sub at %s: %v", base.PubSubEmulator, err)
+		}
 		return err
 	}
 	if err := o.Dir.writeInfo(info); err != nil {
