@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// process is a server that runs.
+type process struct {
+	cmd     *exec.Cmd
+	stdin   io.Closer
+	address string
+}
+
+const (
+	startTime = 30 * time.Second
+	poll      = 20 * time.Millisecond
+)
+
+// start starts one of our servers, which prints its address.
+func start(ctx context.Context, binary string, args ...string) (*process, error) {
+	p, stdout, err := spawn(ctx, binary, args...)
+	if err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", strings.Join(p.cmd.Args, " "), err), p.stop())
+	}
+	p.address = strings.TrimSpace(line)
+	return p, nil
+}
+
+// startAt starts a server that is told its address, and waits until it listens there.
+func startAt(ctx context.Context, address, binary string, args ...string) (*process, error) {
+	p, stdout, err := spawn(ctx, binary, args...)
+	if err != nil {
+		return nil, err
+	}
+	go func() { _, _ = io.Copy(io.Discard, stdout) }()
+	p.address = address
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	for {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		if err == nil {
+			return p, conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("%s: %w", binary, err), p.stop())
+		case <-time.After(poll):
+		}
+	}
+}
+
+// spawn starts a process that has one processor: the other is for the load, so that what limits is the server.
+func spawn(ctx context.Context, binary string, args ...string) (*process, io.Reader, error) {
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, nil, err
+	}
+	return &process{cmd: cmd, stdin: stdin}, stdout, nil
+}
+
+func (p *process) stop() error {
+	_ = p.stdin.Close()
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait() // killed, as it says
+	return nil
+}
+
+// cpu returns the processor time that the process has taken so far, of all its threads, as the scheduler
+// counts it: in nanoseconds, where getrusage may count in ticks.
+func (p *process) cpu() (time.Duration, error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	var total time.Duration
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return 0, err
+		}
+		running, _, _ := strings.Cut(string(data), " ")
+		ns, err := strconv.ParseInt(running, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", file, err)
+		}
+		total += time.Duration(ns)
+	}
+	if total == 0 {
+		return 0, errors.New("the kernel does not say what a process's threads took (schedstat)")
+	}
+	return total, nil
+}
+
+// freeAddress returns an address of this machine where nothing listens.
+func freeAddress(ctx context.Context) (string, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// build builds a package of the module in dir. A module that the workspace does not know is built without it.
+func build(ctx context.Context, dir, pkg, binary string, workspace bool) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, pkg)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if !workspace {
+		cmd.Env = append(cmd.Env, "GOWORK=off")
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+	}
+	return nil
+}
