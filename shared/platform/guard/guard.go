@@ -45,7 +45,7 @@ func (g *Guard) Caller(r *http.Request, a Access) (auth.Principal, *trust.State,
 		return auth.Principal{}, nil, err
 	}
 	p := principals[0]
-	if err := g.authorize(r.Context(), p, st, a); err != nil {
+	if err := g.authorize(r.Context(), principals, st, a); err != nil {
 		return auth.Principal{}, nil, err
 	}
 	return p, st, nil
@@ -109,9 +109,10 @@ func (g *Guard) judge(r *http.Request, original authn.Original) (*trust.State, [
 	return st, principals, nil
 }
 
-// authorize decides whether a principal may call the platform, and counts it.
-func (g *Guard) authorize(ctx context.Context, p auth.Principal, st *trust.State, a Access) error {
-	scopes, err := MayCall(p, st, a)
+// authorize decides whether a caller with these credentials may call the platform, and counts it.
+func (g *Guard) authorize(ctx context.Context, credentials []auth.Principal, st *trust.State, a Access) error {
+	p := credentials[0]
+	scopes, err := mayCall(credentials, st, a)
 	if err == nil && (a.Write || a.needs(scopes)&(auth.AdminRead|auth.AdminWrite) != 0) && !g.Trust.Writable(st) {
 		err = auth.Refuse(auth.PolicyUnavailable, "the policy could not be read for over a minute")
 	}
@@ -125,17 +126,34 @@ func (g *Guard) authorize(ctx context.Context, p auth.Principal, st *trust.State
 // MayCall decides whether a principal may use the platform's own endpoints so, and returns what the policy
 // of st lets it do there.
 func MayCall(p auth.Principal, st *trust.State, a Access) (auth.Scopes, error) {
+	return mayCall([]auth.Principal{p}, st, a)
+}
+
+// mayCall is MayCall for a caller that shows several credentials, of which none may be revoked. Its scopes are
+// those of the first.
+func mayCall(credentials []auth.Principal, st *trust.State, a Access) (auth.Scopes, error) {
+	p := credentials[0]
 	d := st.Policy.Decide(policy.Question{
 		Caller: p.Subject, Environment: p.Environment, Target: policy.Platform(), Audience: p.Audience, Held: p.Scopes,
+		Revoked: st.Revoked(credentials...), Quarantined: st.Quarantined(p.Subject),
 	})
 	if !d.Allow {
-		return 0, auth.Refuse(d.Reason, "the caller may not use the platform's own endpoints with this credential")
+		return 0, auth.Refuse(d.Reason, refusals[d.Reason])
 	}
 	if len(a.AnyOf) > 0 && a.needs(d.Scopes) == 0 {
 		refusal := auth.Refuse(auth.InsufficientScope, "the caller does not hold the scope")
 		return d.Scopes, httpx.InsufficientScope(a.AnyOf[0]).Because(refusal)
 	}
 	return d.Scopes, nil
+}
+
+// refusals say what a refusal means to its caller, where its reason does not say all of it.
+var refusals = map[auth.Reason]string{
+	auth.Revoked:        "the credential, or everything that the caller was issued by then, has been revoked",
+	auth.Quarantined:    "the caller is in quarantine",
+	auth.UnknownService: "the policy does not know the caller",
+	auth.UntrustedEdge:  "the caller may not use the platform's own endpoints from its environment",
+	auth.WrongAudience:  "the token is not for the platform's own endpoints",
 }
 
 // needs returns the first of the sets that a caller of these scopes gets in by; none where it holds none.
