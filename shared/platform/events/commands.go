@@ -9,6 +9,7 @@ import (
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/authn"
+	"github.com/isectech/service-networking/shared/platform/security"
 )
 
 // Commands says who sent a command.
@@ -19,7 +20,7 @@ type Commands struct {
 
 // Reporter takes incidents; Emitter does.
 type Reporter interface {
-	Security(ctx context.Context, id string, incident Incident) error
+	Security(ctx context.Context, id string, incident security.Incident) error
 }
 
 // Sender returns who sent a command: the subject of its access token, which must be one for the platform
@@ -56,6 +57,9 @@ func (c Commands) verify(ctx context.Context, raw string) (auth.Principal, error
 	if claims.Audience != auth.PlatformAudience {
 		return auth.Principal{}, auth.Refuse(auth.WrongAudience, "the command's access token is not one for the platform")
 	}
+	if claims.Thumbprint != "" {
+		return auth.Principal{}, auth.Refuse(auth.IdentityMismatch, "the command's access token is bound to a client certificate, which no message can show")
+	}
 	return authn.PrincipalOf(claims), nil
 }
 
@@ -69,8 +73,8 @@ func (c Commands) Refused(ctx context.Context, e Event, p auth.Principal, refusa
 	if r, ok := errors.AsType[*auth.Refusal](refusal); ok {
 		detail = r.Detail
 	}
-	kind, severity := Classify(reason)
-	err := c.Report.Security(ctx, incidentID(e), Incident{
+	kind, severity := security.Classify(reason)
+	err := c.Report.Security(ctx, incidentID(e), security.Incident{
 		Kind: kind, Severity: severity, ServiceName: p.Subject.String(), Reason: reason, Detail: detail,
 		Evidence: map[string]string{"event_id": e.ID, "event_source": e.Source, "event_type": e.Type, "event_subject": e.Subject},
 	})

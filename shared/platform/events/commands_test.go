@@ -12,6 +12,7 @@ import (
 	"github.com/isectech/service-networking/shared/auth/token"
 	"github.com/isectech/service-networking/shared/platform/events"
 	"github.com/isectech/service-networking/shared/platform/events/eventstest"
+	"github.com/isectech/service-networking/shared/platform/security"
 )
 
 const backend = "isectech-backend-services"
@@ -56,12 +57,12 @@ func TestSenderRefused(t *testing.T) {
 		auth     string
 		verdict  verdict
 		reason   auth.Reason
-		severity events.Severity
+		severity security.Severity
 	}{
-		"no token":         {"", verdict{}, auth.NoCredentials, events.Medium},
-		"forged":           {"x", verdict{err: auth.Refuse(auth.BadSignature, "the signature does not verify")}, auth.BadSignature, events.High},
-		"expired":          {"x", verdict{err: auth.Refuse(auth.Expired, "")}, auth.Expired, events.Low},
-		"another audience": {"x", verdict{claims: authtest.Claims(backend, "isectech-frontend", auth.APIRead)}, auth.WrongAudience, events.High},
+		"no token":         {"", verdict{}, auth.NoCredentials, security.Medium},
+		"forged":           {"x", verdict{err: auth.Refuse(auth.BadSignature, "the signature does not verify")}, auth.BadSignature, security.High},
+		"expired":          {"x", verdict{err: auth.Refuse(auth.Expired, "")}, auth.Expired, security.Low},
+		"another audience": {"x", verdict{claims: authtest.Claims(backend, "isectech-frontend", auth.APIRead)}, auth.WrongAudience, security.High},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -81,7 +82,7 @@ func TestSenderRefused(t *testing.T) {
 			if len(reported) != 2 || reported[0].ID != reported[1].ID || reported[0].Type != "com.isectech.security.auth_failed.v1" {
 				t.Fatalf("%+v", reported)
 			}
-			var incident events.Incident
+			var incident security.Incident
 			if err := json.Unmarshal(reported[0].Data, &incident); err != nil {
 				t.Fatal(err)
 			}
@@ -110,18 +111,6 @@ func TestSenderUnknown(t *testing.T) {
 	} {
 		if _, err := c.Sender(t.Context(), command()); !errors.Is(err, events.ErrUnavailable) || errors.Is(err, events.ErrUnauthenticated) {
 			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-func TestClassify(t *testing.T) {
-	t.Parallel()
-	for reason, want := range map[auth.Reason]events.SecurityKind{
-		auth.Replayed: events.ReplayDetected, auth.InsufficientScope: events.ScopeViolation, auth.UntrustedEdge: events.ScopeViolation,
-		auth.Quarantined: events.Quarantined, auth.UntrustedProxy: events.UntrustedProxy, auth.Expired: events.AuthFailed, "": events.AuthFailed,
-	} {
-		if kind, severity := events.Classify(reason); kind != want || severity == "" {
-			t.Errorf("%s is %s, %s", reason, kind, severity)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/isectech/service-networking/shared/platform/security"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
 )
 
@@ -34,7 +35,7 @@ func (m Emitter) Emit(ctx context.Context, topic string, e Event) error {
 }
 
 // Security publishes an incident, under an id that the same incident has again ("" for one of its own).
-func (m Emitter) Security(ctx context.Context, id string, incident Incident) error {
+func (m Emitter) Security(ctx context.Context, id string, incident security.Incident) error {
 	if incident.OccurredAt.IsZero() {
 		incident.OccurredAt = m.Now().UTC()
 	}

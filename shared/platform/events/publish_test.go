@@ -21,6 +21,7 @@ import (
 
 	"github.com/isectech/service-networking/shared/platform/events"
 	"github.com/isectech/service-networking/shared/platform/events/eventstest"
+	"github.com/isectech/service-networking/shared/platform/security"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
 	"github.com/isectech/service-networking/shared/platform/tracing"
 )
@@ -259,7 +260,7 @@ func TestEmitter(t *testing.T) {
 	if err := m.RegistryChange(ctx, events.TypeServiceUpdated, "backend-services-001", 7, noon.Add(-time.Second), instance); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Security(ctx, "", events.Incident{Kind: events.Quarantined, Severity: events.Critical, ServiceName: "isectech-frontend"}); err != nil {
+	if err := m.Security(ctx, "", security.Incident{Kind: security.Quarantined, Severity: security.Critical, ServiceName: "isectech-frontend"}); err != nil {
 		t.Fatal(err)
 	}
 	all := recorder.All()

@@ -1,6 +1,10 @@
 package events
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/isectech/service-networking/shared/platform/security"
+)
 
 // The topics there are. Each has a dead-letter topic of the same name with DeadLetter behind it.
 const (
@@ -63,7 +67,7 @@ func Types() []string {
 	for _, t := range documentTypes {
 		all = append(all, t+withAuthContext)
 	}
-	for _, kind := range securityKinds {
+	for _, kind := range security.Kinds() {
 		all = append(all, kind.Type())
 	}
 	return all

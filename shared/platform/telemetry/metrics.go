@@ -29,6 +29,7 @@ type Metrics struct {
 	success    *prometheus.GaugeVec
 	redis      *prometheus.CounterVec
 	events     *eventMetrics
+	security   *securityMetrics
 }
 
 // NewMetrics returns metrics that have counted nothing.
@@ -67,6 +68,7 @@ func NewMetrics() *Metrics {
 	}
 	m.registry.MustRegister(m.requests, m.durations, m.auth, m.discovery, m.handshakes, m.expiry, m.up, m.success, m.redis)
 	m.events = newEventMetrics(m.registry)
+	m.security = newSecurityMetrics(m.registry)
 	return m
 }
 
