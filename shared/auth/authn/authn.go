@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/auth/clientcert"
 	"github.com/isectech/service-networking/shared/auth/signature"
 	"github.com/isectech/service-networking/shared/auth/token"
 )
@@ -32,6 +33,13 @@ type Names interface {
 	Resolve(ref string) (auth.Subject, bool)
 }
 
+// Services are those that the policy knows.
+type Services interface {
+	Names
+	Runs(service auth.Subject, env auth.Environment) bool
+	Grant(service auth.Subject, env auth.Environment) auth.Scopes
+}
+
 // Signed is a request with the headers that sign it.
 type Signed struct {
 	Request signature.Request
@@ -40,47 +48,69 @@ type Signed struct {
 
 // Authenticator checks all credentials of a request together.
 type Authenticator struct {
-	Tokens     Tokens
-	Signatures Signatures
+	Tokens       Tokens
+	Signatures   Signatures
+	Certificates *clientcert.Reader // nil: client certificates are refused
 }
 
-// Authenticate returns the caller of r as each of its credentials shows it, the access token's first.
-// They all name one service. The headers of r have been cleaned by Hops.Clean; what was signed is
-// described by original, which is r itself except where r asks about another request. Errors are
-// refusals, or else say that something needed for the judgement could not be reached.
-func (a *Authenticator) Authenticate(r *http.Request, original Original, names Names) ([]auth.Principal, error) {
-	if hasCertificate(r) { // a credential that is not checked must not be passed over
-		return nil, auth.Refuse(auth.UntrustedProxy, "client certificates are not accepted at this address")
-	}
+// Authenticate returns the caller of r as each of its credentials shows it: the access token first, then the
+// client certificate, then the signature. They all name one service. The headers of r have been cleaned by
+// Hops.Clean; what was signed is described by original, which is r itself except where r asks about another
+// request. Errors are refusals, or else say that something needed for the judgement could not be reached.
+//
+// The signature comes last, after all that can be refused without it: a request that is refused anyway must
+// not use up its nonce.
+func (a *Authenticator) Authenticate(r *http.Request, original Original, services Services) ([]auth.Principal, error) {
 	bearer, hasToken, err := bearerToken(r.Header)
 	if err != nil {
 		return nil, err
 	}
-	hasSignature := signature.Present(r.Header)
-	if !hasToken && !hasSignature {
-		return nil, auth.Refuse(auth.NoCredentials, "the request carries no access token and no signature")
+	hasSignature, hasCertificate := signature.Present(r.Header), clientcert.Present(r)
+	if !hasToken && !hasSignature && !hasCertificate {
+		return nil, auth.Refuse(auth.NoCredentials, "the request carries no access token, no signature and no client certificate")
 	}
 
 	var found []auth.Principal
-	if hasToken { // first, since a bad token must not use up the signature's nonce
+	if hasToken {
 		claims, err := a.Tokens.Verify(r.Context(), bearer)
 		if err != nil {
 			return nil, err
 		}
 		found = append(found, PrincipalOf(claims))
 	}
-	if hasSignature {
-		signed, err := original.signed(r.Header)
-		if err != nil {
-			return nil, err
-		}
-		p, err := a.Signatures.VerifySignature(r.Context(), signed)
+	if hasCertificate {
+		p, err := a.certificate(r, services)
 		if err != nil {
 			return nil, err
 		}
 		found = append(found, p)
 	}
-	if err := Agree(found, r.Header, names); err != nil {
+	if !hasSignature {
+		return checked(found, r.Header, services)
+	}
+	if len(found) > 0 { // whose name stands in the header is the signature's to say
+		if _, err := checked(found, nil, services); err != nil {
+			return nil, err
+		}
+	}
+	signed, err := original.signed(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	p, err := a.Signatures.VerifySignature(r.Context(), signed)
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, p)
+	return checked(found, r.Header, services)
+}
+
+// checked returns credentials that may stand beside each other.
+func checked(found []auth.Principal, h http.Header, names Names) ([]auth.Principal, error) {
+	if err := Agree(found, h, names); err != nil {
+		return nil, err
+	}
+	if err := bound(found); err != nil {
 		return nil, err
 	}
 	return found, nil
@@ -88,17 +118,24 @@ func (a *Authenticator) Authenticate(r *http.Request, original Original, names N
 
 // Present reports whether r carries anything that Authenticate would judge.
 func Present(r *http.Request) bool {
-	return len(r.Header.Values("Authorization")) > 0 || signature.Present(r.Header) || hasCertificate(r)
+	return len(r.Header.Values("Authorization")) > 0 || signature.Present(r.Header) || clientcert.Present(r)
 }
 
 // Agree checks that all credentials, of which there is one at least, and X-Service-Name name the same
-// service.
+// service, and those that say so the same environment.
 func Agree(found []auth.Principal, h http.Header, names Names) error {
-	first := found[0]
-	for _, p := range found[1:] {
+	first, env := found[0], auth.Environment("")
+	for _, p := range found {
 		if p.Subject != first.Subject {
 			return auth.Refuse(auth.IdentityMismatch, "the request's credentials name different services")
 		}
+		if p.Environment == "" || p.Method == auth.MethodAPIKey { // a key is good wherever its service runs
+			continue
+		}
+		if env != "" && p.Environment != env {
+			return auth.Refuse(auth.IdentityMismatch, "the request's credentials are of different environments")
+		}
+		env = p.Environment
 	}
 	for _, claimed := range h.Values(HeaderServiceName) {
 		if claimed == first.Subject.String() {
@@ -128,26 +165,8 @@ func bearerToken(h http.Header) (raw string, present bool, err error) {
 	return raw, true, nil
 }
 
-// hasCertificate reports whether a client certificate came with the request. A proxy that saw none sends
-// its headers all the same: empty, or with false in those that say yes or no.
-func hasCertificate(r *http.Request) bool {
-	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
-		return true
-	}
-	for name, values := range r.Header {
-		if classify(name) != identity {
-			continue
-		}
-		for _, v := range values {
-			if v != "" && v != "false" {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// PrincipalOf returns who the bearer of a token with these claims is.
+// PrincipalOf returns who the bearer of a token with these claims is. With a Certificate the token is bound to it:
+// whoever cannot see the sender's certificate refuses it.
 func PrincipalOf(c token.Claims) auth.Principal {
 	return auth.Principal{
 		Subject:     c.Subject,
@@ -159,5 +178,6 @@ func PrincipalOf(c token.Claims) auth.Principal {
 		TokenID:     c.ID,
 		IssuedAt:    c.IssuedAt.Unix(),
 		ExpiresAt:   c.ExpiresAt.Unix(),
+		Certificate: c.Thumbprint,
 	}
 }

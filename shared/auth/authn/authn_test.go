@@ -58,6 +58,15 @@ func (names) Resolve(ref string) (auth.Subject, bool) {
 	return auth.MustSubject(name), true
 }
 
+func (names) Runs(_ auth.Subject, env auth.Environment) bool { return env != auth.Staging }
+
+func (names) Grant(_ auth.Subject, env auth.Environment) auth.Scopes {
+	if env == auth.Production {
+		return auth.APIRead
+	}
+	return 0
+}
+
 type fixture struct {
 	authority *authtest.Authority
 	clients   authtest.Ring
@@ -72,7 +81,7 @@ func newFixture(t *testing.T) *fixture {
 		clients:   authtest.Ring{authtest.NewClient(frontend), authtest.NewClient(gateway)},
 	}
 	f.signatures = &signatures{Verifier: f.clients.Verifier()}
-	f.Authenticator = &authn.Authenticator{Tokens: f.authority.Verifier(t), Signatures: f.signatures}
+	f.Authenticator = &authn.Authenticator{Tokens: f.authority.Verifier(t), Signatures: f.signatures, Certificates: certificates}
 	return f
 }
 
@@ -132,7 +141,7 @@ func TestCredentialsTogether(t *testing.T) {
 		{name: "another body's digest", sign: 1, edit: set("X-Content-SHA256", signature.BodyDigest([]byte("x"))), reason: auth.BadSignature},
 		{name: "without the digest of a body that is here", sign: 1, edit: func(h http.Header) { h.Del("X-Content-SHA256") }, want: []auth.Method{auth.MethodAPIKey}},
 
-		{name: "a certificate nobody here checks", bearer: []string{f.bearer(t, frontend)}, edit: set("X-Client-Cert-Present", "true"), reason: auth.UntrustedProxy},
+		{name: "a certificate that nobody verified", bearer: []string{f.bearer(t, frontend)}, edit: set("X-Client-Cert-Present", "true"), reason: auth.BadSignature},
 		{name: "Envoy's certificate", bearer: []string{f.bearer(t, frontend)}, edit: set("X-Forwarded-Client-Cert", "Hash=00"), reason: auth.UntrustedProxy},
 		{name: "no certificate, as a proxy says it", bearer: []string{f.bearer(t, frontend)}, edit: func(h http.Header) {
 			h.Set("X-Client-Cert-Present", "false")
@@ -173,7 +182,7 @@ func TestCredentialsTogether(t *testing.T) {
 
 // newOf is a fixture of the same keys with a memory of its own, for tests at once.
 func newOf(f *fixture) *authn.Authenticator {
-	return &authn.Authenticator{Tokens: f.Tokens, Signatures: &signatures{Verifier: f.clients.Verifier()}}
+	return &authn.Authenticator{Tokens: f.Tokens, Signatures: &signatures{Verifier: f.clients.Verifier()}, Certificates: certificates}
 }
 
 func set(name string, values ...string) func(http.Header) {
@@ -202,6 +211,7 @@ func TestBadTokenKeepsNonce(t *testing.T) {
 func TestTLSCertificateIsNotPassedOver(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
+	f.Certificates = nil
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.Header.Set("Authorization", f.bearer(t, frontend))
 	r.TLS = &tls.ConnectionState{}

@@ -17,6 +17,9 @@ type Hops struct {
 // Clean takes the proxy marker off r and, unless it proves the hop, every header by which only a proxy
 // may speak. It reports whether the hop is proven, and which headers were taken off one that is not:
 // an attempt to speak as the proxy, unless a harmless forwarding header is all there was.
+//
+// A client certificate on the connection is its sender's. From a proven hop that is the proxy, for which nobody is
+// to be taken whom it speaks for: r is left without it, and only the proxy's headers tell of one.
 func (h Hops) Clean(r *http.Request) (proven bool, stripped []string) {
 	values := r.Header.Values(HeaderProxyMarker)
 	proven = len(values) == 1 && h.Match != nil && h.Match(values[0])
@@ -25,6 +28,11 @@ func (h Hops) Clean(r *http.Request) (proven bool, stripped []string) {
 		if !proven {
 			stripped = append(stripped, HeaderProxyMarker)
 		}
+	}
+	if proven && r.TLS != nil {
+		connection := *r.TLS
+		connection.PeerCertificates, connection.VerifiedChains = nil, nil
+		r.TLS = &connection
 	}
 	for name := range r.Header {
 		switch class := classify(name); {

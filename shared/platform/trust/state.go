@@ -57,6 +57,11 @@ func (st *State) Runs(service auth.Subject, env auth.Environment) bool {
 	return ok && entry.In(env)
 }
 
+// Grant returns what a service may be granted in an environment.
+func (st *State) Grant(service auth.Subject, env auth.Environment) auth.Scopes {
+	return st.Policy.Grant(service, env)
+}
+
 // Revoked reports whether anything that one of these credentials of a caller rests on is revoked.
 func (st *State) Revoked(credentials ...auth.Principal) bool {
 	if st.revoked.none() {
