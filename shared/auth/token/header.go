@@ -15,6 +15,7 @@ type compact struct {
 	payload   []byte
 	signed    string // what the signature covers
 	signature []byte
+	key       Key // that verified it
 }
 
 // header is the part of a JOSE header that means something here. Names match exactly, unknown members

@@ -23,6 +23,8 @@ type Verifier struct {
 	// Leeway is how far clocks may differ: 0 means MaxLeeway, which is also the most there is, and a
 	// negative value none.
 	Leeway time.Duration
+	// Cache remembers tokens that were verified; without one each is verified each time.
+	Cache *Cache
 }
 
 // Verify judges everything about a token but its audience. The claims are the zero value unless the
@@ -35,6 +37,9 @@ type Verifier struct {
 func (v *Verifier) Verify(ctx context.Context, raw string) (Claims, error) {
 	if v.Now == nil {
 		return Claims{}, errIncomplete
+	}
+	if claims, ok, err := v.remembered(ctx, raw); ok {
+		return claims, err
 	}
 	c, err := v.verifySignature(ctx, raw)
 	if err != nil {
@@ -51,13 +56,34 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Claims, error) {
 	if err != nil {
 		return Claims{}, err
 	}
-	if err := v.judge(claims); err != nil {
+	if err := v.judge(&claims); err != nil {
 		return Claims{}, err
 	}
 	if !w.sameIdentity() {
 		return Claims{}, auth.Refuse(auth.IdentityMismatch, "sub, client_id and service_name differ")
 	}
+	v.Cache.keep(raw, c.key, claims, v.Now())
 	return claims, nil
+}
+
+// remembered judges a token that was verified before by what may have changed since: whether its key is still
+// one, and the time. ok is false when the token has to be verified.
+func (v *Verifier) remembered(ctx context.Context, raw string) (c Claims, ok bool, err error) {
+	t := v.Cache.find(raw)
+	if t == nil {
+		return Claims{}, false, nil
+	}
+	key, err := v.key(ctx, t.key.ID)
+	if err != nil {
+		return Claims{}, true, err
+	}
+	if !key.same(t.key) {
+		return Claims{}, false, nil
+	}
+	if err := v.judge(&t.claims); err != nil {
+		return Claims{}, true, err
+	}
+	return t.claims, true, nil
 }
 
 // VerifySignature judges form, key, algorithm and signature alone: neither typ nor any claim. It
@@ -85,12 +111,9 @@ func (v *Verifier) verifySignature(ctx context.Context, raw string) (compact, er
 	if !validKeyID(kid) { // no key can have it, so the source need not see it
 		return compact{}, auth.Refuse(auth.UnknownKey, "no key has this kid")
 	}
-	key, err := v.Keys.Key(ctx, kid)
-	if errors.Is(err, ErrUnknownKey) {
-		return compact{}, auth.Refuse(auth.UnknownKey, "no key has this kid")
-	}
+	key, err := v.key(ctx, kid)
 	if err != nil {
-		return compact{}, fmt.Errorf("look up the signing key: %w", err)
+		return compact{}, err
 	}
 	if key.Algorithm != c.header.Algorithm.value {
 		return compact{}, auth.Refuse(auth.BadSignature, "the algorithm is not the key's")
@@ -101,12 +124,26 @@ func (v *Verifier) verifySignature(ctx context.Context, raw string) (compact, er
 	if signingMethod(key.Algorithm).Verify(c.signed, c.signature, key.Public) != nil {
 		return compact{}, auth.Refuse(auth.BadSignature, "the signature does not verify")
 	}
+	c.key = key
 	return c, nil
+}
+
+// key looks up the key that a token names.
+func (v *Verifier) key(ctx context.Context, kid string) (Key, error) {
+	key, err := v.Keys.Key(ctx, kid)
+	switch {
+	case err == nil:
+		return key, nil
+	case errors.Is(err, ErrUnknownKey):
+		return Key{}, auth.Refuse(auth.UnknownKey, "no key has this kid")
+	default:
+		return Key{}, fmt.Errorf("look up the signing key: %w", err)
+	}
 }
 
 // judge compares well-formed claims with the clock and the issuer. Expiry and validity come before the
 // lifetime, so that an old token is called expired whatever else it says.
-func (v *Verifier) judge(c Claims) error {
+func (v *Verifier) judge(c *Claims) error {
 	issuer, leeway, now := v.Issuer, v.Leeway, v.Now()
 	if issuer == "" {
 		issuer = auth.Issuer

@@ -1,0 +1,139 @@
+package token
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"hash/maphash"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// The bounds of a cache.
+const (
+	// cacheWays is how many places a token may have: those of its set.
+	cacheWays = 8
+	// maxCached is the length of the longest token that is remembered; the platform's own are a third of it.
+	maxCached = 2 << 10
+)
+
+// Cache remembers tokens whose signature and form a Verifier has found good, and what they say, so that the
+// same bytes need not be verified again. It holds no verdict: times, issuer and key are judged each time.
+//
+// Only what was signed by a key of ours gets in, so nobody drives others' tokens out with tokens of his own
+// making. A token is found by its very bytes and by nothing that stands for them. The number of tokens is
+// fixed, and so is the memory: at most 2.5 KiB each.
+type Cache struct {
+	seed maphash.Seed
+	sets []cacheSet
+	fill sync.Mutex // held by whoever adds; finding takes no lock
+}
+
+// cacheSet is the places of all tokens whose hash ends alike. The hashes lie together, so that a token that is
+// elsewhere, or nowhere, costs one look.
+type cacheSet struct {
+	hashes [cacheWays]atomic.Uint64
+	tokens [cacheWays]atomic.Pointer[cached]
+	hand   int // where the search for a place begins; guarded by Cache.fill
+}
+
+// cached is a token that was verified.
+type cached struct {
+	raw    string
+	key    Key // that verified it
+	claims Claims
+	used   atomic.Bool // since the hand last passed
+}
+
+// NewCache returns a cache for about as many tokens.
+func NewCache(tokens int) *Cache {
+	sets := 1
+	for sets*cacheWays < tokens {
+		sets *= 2
+	}
+	return &Cache{seed: maphash.MakeSeed(), sets: make([]cacheSet, sets)}
+}
+
+// find returns what is known of a token, nil when nothing is. A nil Cache knows nothing.
+func (c *Cache) find(raw string) *cached {
+	if c == nil || len(raw) > maxCached {
+		return nil
+	}
+	hash := maphash.String(c.seed, raw)
+	set := &c.sets[hash&uint64(len(c.sets)-1)]
+	for i := range set.hashes {
+		if set.hashes[i].Load() != hash {
+			continue
+		}
+		if t := set.tokens[i].Load(); t != nil && t.raw == raw {
+			if !t.used.Load() { // written only where it changes, since others read it
+				t.used.Store(true)
+			}
+			return t
+		}
+	}
+	return nil
+}
+
+// keep remembers a token that was found good at a time, in the place of one that has expired or has not been
+// asked about for longest, as nearly as one bit can tell.
+func (c *Cache) keep(raw string, key Key, claims Claims, now time.Time) {
+	if c == nil || len(raw) > maxCached {
+		return
+	}
+	t := &cached{raw: strings.Clone(raw), key: key, claims: claims}
+	hash := maphash.String(c.seed, raw)
+	set := &c.sets[hash&uint64(len(c.sets)-1)]
+	c.fill.Lock()
+	defer c.fill.Unlock()
+	i := set.place(raw, now)
+	set.hashes[i].Store(hash)
+	set.tokens[i].Store(t)
+}
+
+// place returns where a token belongs.
+func (s *cacheSet) place(raw string, now time.Time) int {
+	free := -1
+	for i := range s.tokens {
+		t := s.tokens[i].Load()
+		if t != nil && t.raw == raw { // by whoever verified it at the same time
+			return i
+		}
+		if t == nil || now.After(t.claims.ExpiresAt.Add(MaxLeeway)) {
+			free = i
+		}
+	}
+	if free >= 0 {
+		return free
+	}
+	for {
+		i := s.hand
+		s.hand = (s.hand + 1) % cacheWays
+		if !s.tokens[i].Load().used.Swap(false) {
+			return i
+		}
+	}
+}
+
+// same reports whether two keys of one id are one key. A key set that was read again holds other pointers to
+// what may be the same numbers.
+func (k Key) same(other Key) bool {
+	if k.Algorithm != other.Algorithm {
+		return false
+	}
+	switch pub := k.Public.(type) {
+	case *ecdsa.PublicKey:
+		o, ok := other.Public.(*ecdsa.PublicKey)
+		return ok && (pub == o || pub.Equal(o))
+	case ed25519.PublicKey:
+		o, ok := other.Public.(ed25519.PublicKey)
+		return ok && bytes.Equal(pub, o)
+	case *rsa.PublicKey:
+		o, ok := other.Public.(*rsa.PublicKey)
+		return ok && (pub == o || pub.Equal(o))
+	}
+	return false
+}
