@@ -12,6 +12,9 @@ const HeaderProxyMarker = "X-ISECTECH-Proxy-Marker"
 type Hops struct {
 	// Match reports, in constant time, whether a value of HeaderProxyMarker is one of ours. Nil trusts nobody.
 	Match func(marker string) bool
+
+	// Depth is how many proxies of ours add themselves to X-Forwarded-For; 0 means 1.
+	Depth int
 }
 
 // Clean takes the proxy marker off r and, unless it proves the hop, every header by which only a proxy
@@ -62,7 +65,7 @@ func classify(name string) class {
 		return identity
 	case strings.HasPrefix(name, "X-Auth-"):
 		return answer
-	case name == headerForwardedMethod, name == headerForwardedURI, name == headerForwardedHost,
+	case name == headerForwardedMethod, name == headerForwardedURI, name == headerForwardedHost, name == headerForwardedFor,
 		name == headerOriginalURI, name == headerOriginalURL, name == headerOriginalMethod:
 		return forwarding
 	}
