@@ -11,25 +11,28 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/authn"
+	"github.com/isectech/service-networking/shared/auth/clientcert"
 	"github.com/isectech/service-networking/shared/auth/policy"
 	"github.com/isectech/service-networking/shared/auth/signature"
 	"github.com/isectech/service-networking/shared/platform/httpx"
+	"github.com/isectech/service-networking/shared/platform/security"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
 	"github.com/isectech/service-networking/shared/platform/trust"
 )
 
 // Guard lets callers of one function through, or refuses them.
 type Guard struct {
-	Hops       authn.Hops
-	Trust      *trust.Source
-	Tokens     authn.Tokens
-	Signatures authn.Signatures
-	Metrics    *telemetry.ServiceMetrics
-	Logger     *slog.Logger
+	Hops         authn.Hops
+	Trust        *trust.Source
+	Tokens       authn.Tokens
+	Signatures   authn.Signatures
+	Certificates *clientcert.Reader // nil: client certificates are refused
+	Security     *security.Monitor  // nil: nobody is told
+	Metrics      *telemetry.ServiceMetrics
+	Logger       *slog.Logger
 }
 
 // Access is what an endpoint demands.
@@ -45,7 +48,7 @@ func (g *Guard) Caller(r *http.Request, a Access) (auth.Principal, *trust.State,
 		return auth.Principal{}, nil, err
 	}
 	p := principals[0]
-	if err := g.authorize(r.Context(), principals, st, a); err != nil {
+	if err := g.authorize(r, principals, st, a); err != nil {
 		return auth.Principal{}, nil, err
 	}
 	return p, st, nil
@@ -68,7 +71,7 @@ func (g *Guard) AuthenticateFor(r *http.Request) (*trust.State, []auth.Principal
 	if g.clean(r) {
 		var err error
 		if original, forwarded, err = authn.Forwarded(r); err != nil {
-			return nil, nil, authn.Original{}, g.refuse(r.Context(), MethodOf(r), err)
+			return nil, nil, authn.Original{}, g.refuse(r, unproven(r, nil), err)
 		}
 	}
 	sign := original
@@ -83,41 +86,33 @@ func (g *Guard) AuthenticateFor(r *http.Request) (*trust.State, []auth.Principal
 	return st, principals, original, err
 }
 
-// clean takes off r what only a proven proxy may say, and reports whether one said it.
-func (g *Guard) clean(r *http.Request) bool {
-	proven, stripped := g.Hops.Clean(r)
-	if len(stripped) > 0 {
-		g.Logger.LogAttrs(r.Context(), slog.LevelWarn, "proxy headers from an unproven hop were stripped",
-			slog.String("event", "com.isectech.security.untrusted_proxy.v1"), slog.String("incident_severity", "high"),
-			slog.String("headers", strings.Join(stripped, " ")))
-	}
-	return proven
-}
-
 func (g *Guard) judge(r *http.Request, original authn.Original) (*trust.State, []auth.Principal, error) {
 	ctx := r.Context()
 	st, err := g.Trust.State(ctx)
 	if err != nil {
-		return nil, nil, g.refuse(ctx, MethodOf(r), unavailable(err))
+		return nil, nil, g.refuse(r, unproven(r, nil), unavailable(err))
 	}
-	a := authn.Authenticator{Tokens: g.Tokens, Signatures: g.Signatures}
+	a := authn.Authenticator{Tokens: g.Tokens, Signatures: g.Signatures, Certificates: g.Certificates}
 	principals, err := a.Authenticate(r, original, st)
 	if err != nil {
-		return st, nil, g.refuse(ctx, MethodOf(r), unavailable(err))
+		return st, nil, g.refuse(r, unproven(r, st), unavailable(err))
 	}
 	httpx.SetPrincipal(ctx, principals[0])
+	g.used(r, principals[0])
 	return st, principals, nil
 }
 
 // authorize decides whether a caller with these credentials may call the platform, and counts it.
-func (g *Guard) authorize(ctx context.Context, credentials []auth.Principal, st *trust.State, a Access) error {
+func (g *Guard) authorize(r *http.Request, credentials []auth.Principal, st *trust.State, a Access) error {
 	p := credentials[0]
 	scopes, err := mayCall(credentials, st, a)
-	if err == nil && (a.Write || a.needs(scopes)&(auth.AdminRead|auth.AdminWrite) != 0) && !g.Trust.Writable(st) {
+	if err == nil && (a.Write || a.needs(scopes)&adminScopes != 0) && !g.Trust.Writable(st) {
 		err = auth.Refuse(auth.PolicyUnavailable, "the policy could not be read for over a minute")
 	}
 	if err != nil {
-		return g.refuse(ctx, p.Method, err)
+		o := observed(p)
+		o.Privileged = a.privileged()
+		return g.refuse(r, o, err)
 	}
 	g.Metrics.AuthAttempt(string(p.Method), string(auth.Allowed))
 	return nil
@@ -172,22 +167,6 @@ func Scopes(p auth.Principal, st *trust.State) auth.Scopes {
 	return scopes
 }
 
-// refuse counts and logs a refusal; it returns the error that answers the request.
-func (g *Guard) refuse(ctx context.Context, method auth.Method, err error) error {
-	if reason := auth.ReasonOf(err); reason != "" {
-		g.count(ctx, method, reason, err.Error())
-	}
-	return err
-}
-
-func (g *Guard) count(ctx context.Context, method auth.Method, reason auth.Reason, detail string) {
-	g.Metrics.AuthAttempt(string(method), string(reason))
-	if reason != auth.NoCredentials {
-		g.Logger.LogAttrs(ctx, slog.LevelWarn, "request refused",
-			slog.String("auth_method", string(method)), slog.String("reason", string(reason)), slog.String("detail", detail))
-	}
-}
-
 // MethodOf names the credential that a request was refused with.
 func MethodOf(r *http.Request) auth.Method {
 	switch {
@@ -195,6 +174,8 @@ func MethodOf(r *http.Request) auth.Method {
 		return auth.MethodJWT
 	case signature.Present(r.Header):
 		return auth.MethodAPIKey
+	case clientcert.Present(r):
+		return auth.MethodMTLS
 	default:
 		return auth.MethodNone
 	}

@@ -69,7 +69,14 @@ func (d *Detector) Refused(o Observation) []Incident {
 	if o.Reason == auth.InsufficientScope && o.Privileged && !o.Subject.IsOperator() {
 		kind, severity = PrivilegeViolation, High
 	}
-	found := []Incident{o.incident(kind, severity)}
+	first := o.incident(kind, severity)
+	switch {
+	case o.Headers != "":
+		first.Evidence = map[string]string{"headers": clip(o.Headers)}
+	case o.Subject.IsZero() && !o.Claimed.IsZero():
+		first.ServiceName, first.Evidence = o.Claimed.String(), map[string]string{"service_name": "claimed"}
+	}
+	found := []Incident{first}
 	if more := d.repeated(o); more.Kind != "" {
 		found = append(found, more)
 	}

@@ -73,13 +73,15 @@ type Incident struct {
 type Observation struct {
 	At          time.Time
 	Subject     auth.Subject     // zero: not known
+	Claimed     auth.Subject     // where the subject is not known: the service that the request says it comes from
 	Environment auth.Environment // of the subject
 	Reason      auth.Reason      // of the refusal
 	Detail      string           // of the refusal
 	Method      auth.Method      // of the credential
 	TokenID     string
 	Source      Source
-	Privileged  bool // what was asked for takes an admin scope
+	Privileged  bool   // what was asked for takes an admin scope
+	Headers     string // taken off the request, since only a proxy of ours may send them
 }
 
 // Source is where a request came from.
