@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/policy"
@@ -155,6 +156,7 @@ func (s *Service) decide(r *http.Request, st *trust.State, e evidence, required 
 	if err != nil {
 		return nil, err
 	}
+	q.Quarantined = e.isolated(q, st)
 	d := st.Policy.Decide(q)
 	e.Reason = d.Reason
 	if d.Allow && e.UnknownScopes {
@@ -222,6 +224,9 @@ func (s *Service) explain(r *http.Request, e evidence) ([]policy.Rule, error) {
 		return nil, err
 	}
 	rules := p.Explain(q).Rules
+	if i := slices.IndexFunc(rules, func(r policy.Rule) bool { return r.Rule == "not_quarantined" && r.Outcome == policy.Failed }); i >= 0 && e.Isolated != "" {
+		rules[i].Detail = e.Isolated + " was in quarantine."
+	}
 	if e.Reason == auth.PolicyUnavailable {
 		rules = append(rules, policy.Rule{Rule: "policy_age", Outcome: "deny", Detail: staleDetail})
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/authn"
+	"github.com/isectech/service-networking/shared/auth/clientcert"
 	"github.com/isectech/service-networking/shared/auth/signature"
 	"github.com/isectech/service-networking/shared/auth/token"
 	"github.com/isectech/service-networking/shared/platform/guard"
@@ -65,6 +66,9 @@ func New(cfg Config, deps Deps) *Service {
 		Metrics:    deps.Metrics.ForService(Name),
 		Logger:     deps.Logger,
 	}
+	if cfg.EnableMTLS {
+		s.guard.Certificates = &clientcert.Reader{Now: deps.Now}
+	}
 	return s
 }
 
@@ -79,6 +83,11 @@ func (s *Service) Handler() http.Handler {
 	mux.Handle("POST /internal/auth/validate", s.validate)
 	mux.HandleUnder(validatePath+"/", s.validateAppended)
 	mux.Handle("POST /internal/auth/authorize", s.authorize)
+	mux.Handle("POST /internal/auth/introspect", s.introspect)
+	mux.Handle("POST /internal/auth/revoke", s.revoke)
+	mux.Handle("POST /internal/auth/quarantine", s.quarantine)
+	mux.Handle("GET /internal/auth/quarantine", s.quarantines)
+	mux.Handle("DELETE /internal/auth/quarantine/{service_name}", s.release)
 	mux.Handle("GET /internal/auth/policy", s.policy)
 	mux.Handle("PUT /internal/auth/policy", s.replacePolicy)
 	mux.Handle("GET /internal/auth/decisions/{id}", s.decision)
@@ -94,7 +103,7 @@ func (s *Service) Handler() http.Handler {
 }
 
 func (s *Service) errors() httpx.Table {
-	return append(guard.Errors(),
+	return append(append(guard.Errors(), revocationErrors()...),
 		httpx.Mapping{Is: errDecisionID, As: httpx.NotFound("there is no such decision")},
 		httpx.Mapping{Is: errNoSigningKey, As: httpx.Unavailable(time.Second, "no signing key is current")},
 		httpx.Mapping{Is: store.ErrInvalid, As: httpx.InvalidRequest("the request is malformed")},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/policy"
+	"github.com/isectech/service-networking/shared/platform/trust"
 )
 
 // A decision's id carries all that is needed to decide again, so that explaining one needs no stored
@@ -50,6 +51,7 @@ type evidence struct {
 	Held          auth.Scopes      `json:"h,omitempty"`
 	Required      auth.Scopes      `json:"r,omitempty"`
 	UnknownScopes bool             `json:"u,omitempty"` // something was required that is no scope
+	Isolated      string           `json:"q,omitempty"` // which of the two is in quarantine
 	AuthMethod    auth.Method      `json:"n,omitempty"`
 	Reason        auth.Reason      `json:"x"`
 }
@@ -130,3 +132,14 @@ func deriveDecisionKey(secret []byte) ([]byte, error) {
 }
 
 func (e evidence) at() time.Time { return time.UnixMilli(e.At).UTC() }
+
+// isolated reports whether a side of the question is in quarantine, and notes which.
+func (e *evidence) isolated(q policy.Question, st *trust.State) bool {
+	for _, side := range [...]auth.Subject{q.Caller, q.Target} {
+		if st.Quarantined(side) {
+			e.Isolated = side.String()
+			return true
+		}
+	}
+	return false
+}

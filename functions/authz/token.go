@@ -32,6 +32,7 @@ type grant struct {
 	environment auth.Environment
 	serviceID   string
 	method      auth.Method
+	revoked     bool // something that the request rests on
 }
 
 // token is the OAuth 2.0 token endpoint (RFC 6749 §3.2).
@@ -68,6 +69,7 @@ func (s *Service) issue(r *http.Request) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.revoked = st.Revoked(principals...)
 	return s.mint(r, st, g, form)
 }
 
@@ -178,9 +180,10 @@ func (s *Service) mint(r *http.Request, st *trust.State, g grant, form url.Value
 	d := st.Policy.Decide(policy.Question{
 		Caller: g.subject, Environment: g.environment, Target: auth.MustSubject(audience), Audience: audience, Held: g.scopes,
 		AnyRequest: true, // the token is for requests yet to come
+		Revoked:    g.revoked, Quarantined: st.Quarantined(g.subject) || st.Quarantined(auth.MustSubject(audience)),
 	})
 	if !d.Allow {
-		return nil, &oauthRefusal{code: "invalid_target", cause: auth.Refuse(d.Reason, g.subject.String()+" may not call "+audience)}
+		return nil, noToken(d.Reason, g.subject, audience, st)
 	}
 	scopes := d.Scopes
 	if form.Has("scope") {
@@ -195,6 +198,9 @@ func (s *Service) mint(r *http.Request, st *trust.State, g grant, form url.Value
 		return nil, err
 	}
 	now := s.deps.Now().Truncate(time.Second)
+	if last, ok := st.IssuedAfter(g.subject); ok && !now.After(last) { // or it would be revoked as it is issued
+		now = last.Add(time.Second)
+	}
 	claims := token.Claims{
 		Issuer: auth.Issuer, Subject: g.subject, Audience: audience, ServiceID: g.serviceID, Environment: g.environment,
 		Scopes: scopes, IssuedAt: now, NotBefore: now, ExpiresAt: now.Add(s.cfg.TokenLifetime.Duration()), ID: token.NewID(),
@@ -214,6 +220,20 @@ func (s *Service) mint(r *http.Request, st *trust.State, g grant, form url.Value
 		"scope":        scopes.String(),
 		"audience":     audience,
 	}, nil
+}
+
+// noToken is the refusal of a token that the policy does not allow.
+func noToken(reason auth.Reason, subject auth.Subject, audience string, st *trust.State) error {
+	switch {
+	case reason == auth.Revoked:
+		return auth.Refuse(reason, "a credential of the request has been revoked")
+	case reason == auth.Quarantined && st.Quarantined(subject):
+		return &oauthRefusal{code: "unauthorized_client", cause: auth.Refuse(reason, subject.String()+" is in quarantine")}
+	case reason == auth.Quarantined:
+		return &oauthRefusal{code: "invalid_target", cause: auth.Refuse(reason, audience+" is in quarantine")}
+	default:
+		return &oauthRefusal{code: "invalid_target", cause: auth.Refuse(reason, subject.String()+" may not call "+audience)}
+	}
 }
 
 // maxForm bounds the form of a token request.

@@ -26,6 +26,9 @@ const (
 	headerAuthScopes      = "X-Auth-Scopes"
 )
 
+// validatePath is where proxies ask; some append the target of the request that they ask about.
+const validatePath = "/internal/auth/validate"
+
 // verdict is the answer to one question, with the evidence it rests on.
 type verdict struct {
 	evidence
@@ -45,7 +48,7 @@ func (s *Service) validate(w http.ResponseWriter, r *http.Request) error {
 	switch reason := auth.ReasonOf(err); {
 	case err == nil:
 		v.principal = principals[0]
-		if err := s.judge(&v, r, st, original); err != nil {
+		if err := s.judge(&v, r, st, principals, original); err != nil {
 			return err
 		}
 	case reason != "":
@@ -56,8 +59,15 @@ func (s *Service) validate(w http.ResponseWriter, r *http.Request) error {
 	return s.answer(w, r, v)
 }
 
+// validateAppended is validate for a proxy that asks with the method, the host and the target of the request it
+// asks about, the target behind our own path: HTTP ext_authz of Envoy.
+func (s *Service) validateAppended(w http.ResponseWriter, r *http.Request) error {
+	authn.Appended(r, validatePath)
+	return s.validate(w, r)
+}
+
 // judge fills in a verdict on an authenticated caller.
-func (s *Service) judge(v *verdict, r *http.Request, st *trust.State, original authn.Original) error {
+func (s *Service) judge(v *verdict, r *http.Request, st *trust.State, credentials []auth.Principal, original authn.Original) error {
 	p := v.principal
 	v.Caller, v.Environment, v.Audience, v.AuthMethod = p.Subject.String(), p.Environment, p.Audience, p.Method
 	v.Method, v.Path, v.Held = original.Method, original.Path, p.Scopes
@@ -85,6 +95,8 @@ func (s *Service) judge(v *verdict, r *http.Request, st *trust.State, original a
 	if err != nil {
 		return err
 	}
+	q.Revoked = st.Revoked(credentials...)
+	q.Quarantined = v.isolated(q, st)
 	d := st.Policy.Decide(q)
 	v.Reason = d.Reason
 	if d.Allow && v.UnknownScopes {
@@ -116,6 +128,10 @@ func detailOf(e evidence) string {
 			return "the policy does not know " + e.Caller + " or does not know " + e.Target
 		}
 		return "the policy does not know " + e.Caller
+	case auth.Revoked:
+		return "the credential, or everything that " + e.Caller + " was issued by then, has been revoked"
+	case auth.Quarantined:
+		return e.Isolated + " is in quarantine"
 	case auth.UntrustedEdge:
 		return e.Caller + " may not call " + e.Target
 	case auth.WrongAudience:

@@ -36,6 +36,8 @@ func (s *Service) metadata(w http.ResponseWriter, _ *http.Request) error {
 		"issuer":                                auth.Issuer,
 		"token_endpoint":                        base + "/internal/auth/token",
 		"jwks_uri":                              base + "/.well-known/jwks.json",
+		"introspection_endpoint":                base + "/internal/auth/introspect",
+		"revocation_endpoint":                   base + "/internal/auth/revoke",
 		"grant_types_supported":                 grants,
 		"response_types_supported":              []string{},
 		"scopes_supported":                      auth.AllScopes.Names(),
