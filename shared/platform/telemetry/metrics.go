@@ -100,13 +100,27 @@ func (m *Metrics) CertificateExpiry(service, certType string, left time.Duration
 }
 
 // ForService returns the metrics of one service.
-func (m *Metrics) ForService(service string) *ServiceMetrics { return &ServiceMetrics{m, service} }
+func (m *Metrics) ForService(service string) *ServiceMetrics {
+	return &ServiceMetrics{metrics: m, service: service}
+}
 
 // ServiceMetrics count what one service does. A nil one counts nothing.
 type ServiceMetrics struct {
 	metrics *Metrics
 	service string
+
+	// Looking a series up by its labels takes longer than counting in it, so each is looked up once.
+	requests  series[requestLabels, prometheus.Counter]
+	durations series[string, prometheus.Observer]
+	attempts  series[attemptLabels, prometheus.Counter]
 }
+
+type requestLabels struct {
+	method string
+	status int // 0: none of HTTP's
+}
+
+type attemptLabels struct{ method, result string }
 
 // ObserveRequest counts an answered request; an unknown method is counted as "other".
 func (s *ServiceMetrics) ObserveRequest(method string, status int, took time.Duration) {
@@ -115,20 +129,35 @@ func (s *ServiceMetrics) ObserveRequest(method string, status int, took time.Dur
 	}
 	method = bounded(method, http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
 		http.MethodDelete, http.MethodConnect, http.MethodOptions, http.MethodTrace)
-	code := "other"
-	if status >= 100 && status <= 599 {
-		code = strconv.Itoa(status)
+	if status < 100 || status > 599 {
+		status = 0
 	}
-	s.metrics.requests.WithLabelValues(s.service, method, code).Inc()
-	s.metrics.durations.WithLabelValues(s.service, method).Observe(took.Seconds())
+	s.requests.of(requestLabels{method, status}, s.requestSeries).Inc()
+	s.durations.of(method, s.durationSeries).Observe(took.Seconds())
+}
+
+func (s *ServiceMetrics) requestSeries(l requestLabels) prometheus.Counter {
+	code := "other"
+	if l.status != 0 {
+		code = strconv.Itoa(l.status)
+	}
+	return s.metrics.requests.WithLabelValues(s.service, l.method, code)
+}
+
+func (s *ServiceMetrics) durationSeries(method string) prometheus.Observer {
+	return s.metrics.durations.WithLabelValues(s.service, method)
 }
 
 // AuthAttempt counts an attempt to authenticate with a method (jwt, api_key, mtls, none) and its result
 // (allowed or the reason it was refused for).
 func (s *ServiceMetrics) AuthAttempt(method, result string) {
 	if s != nil {
-		s.metrics.auth.WithLabelValues(s.service, bounded(method, "jwt", "api_key", "mtls", "none"), word(result)).Inc()
+		s.attempts.of(attemptLabels{bounded(method, "jwt", "api_key", "mtls", "none"), word(result)}, s.attemptSeries).Inc()
 	}
+}
+
+func (s *ServiceMetrics) attemptSeries(l attemptLabels) prometheus.Counter {
+	return s.metrics.auth.WithLabelValues(s.service, l.method, l.result)
 }
 
 // DiscoveryQuery counts a look-up in the registry and its result: hit, miss, stale or error.

@@ -21,22 +21,38 @@ type Request struct {
 
 type scopeKey struct{}
 
-// scope is what is known of the request that a context belongs to. It is shared by all contexts derived
-// from it, since the outermost handler logs what the innermost one found out.
+// scope is what is known of the request that a context belongs to, and is that context: every request has one,
+// and one allocation is enough. Contexts derived from it share it, since the outermost handler logs what the
+// innermost one found out.
 type scope struct {
+	context.Context
 	request Request
 	*notes
+	own notes // what notes points to, unless they are another scope's
+}
+
+// Value implements context.Context.
+func (s *scope) Value(key any) any {
+	if key == (scopeKey{}) {
+		return s
+	}
+	return s.Context.Value(key)
 }
 
 // notes are what Annotate has added to a request.
 type notes struct {
 	mu    sync.Mutex
 	attrs []slog.Attr
+	quiet bool
+	room  [4]slog.Attr // for the attributes of a caller, which most requests have
 }
 
 // WithRequest returns a context whose log lines carry the request's ids and whatever Annotate adds.
 func WithRequest(ctx context.Context, r Request) context.Context {
-	return context.WithValue(ctx, scopeKey{}, &scope{request: r, notes: &notes{}})
+	s := &scope{Context: ctx, request: r}
+	s.notes = &s.own
+	s.attrs = s.own.room[:0]
+	return s
 }
 
 // WithTrace returns a context whose log lines are those of the same request in another trace: an event is
@@ -46,9 +62,9 @@ func WithTrace(ctx context.Context, trace, span string) context.Context {
 	if trace == "" || s == nil {
 		return ctx
 	}
-	other := &scope{request: s.request, notes: s.notes}
+	other := &scope{Context: ctx, request: s.request, notes: s.notes}
 	other.request.Trace, other.request.Span = trace, span
-	return context.WithValue(ctx, scopeKey{}, other)
+	return other
 }
 
 // RequestOf returns the request that a context belongs to; the zero Request when it belongs to none.
@@ -71,6 +87,27 @@ func Annotate(ctx context.Context, attrs ...slog.Attr) {
 	for _, a := range attrs {
 		s.attrs = setAttr(s.attrs, a)
 	}
+}
+
+// Quiet says that the request that ctx belongs to needs no line that says merely that it was served: one of many
+// alike, of which a share is logged.
+func Quiet(ctx context.Context) {
+	if s := scopeOf(ctx); s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.quiet = true
+	}
+}
+
+// IsQuiet reports whether Quiet was called.
+func IsQuiet(ctx context.Context) bool {
+	s := scopeOf(ctx)
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.quiet
 }
 
 // scopeOf returns the scope of ctx, or nil.
