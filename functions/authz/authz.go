@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/isectech/service-networking/shared/auth"
@@ -16,6 +17,7 @@ import (
 	"github.com/isectech/service-networking/shared/platform/guard"
 	"github.com/isectech/service-networking/shared/platform/httpx"
 	"github.com/isectech/service-networking/shared/platform/secrets"
+	"github.com/isectech/service-networking/shared/platform/signingkeys"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
 	"github.com/isectech/service-networking/shared/platform/trust"
 	"github.com/isectech/service-networking/shared/store"
@@ -42,7 +44,9 @@ type Service struct {
 	trust   *trust.Source
 	keys    *trust.KeyRing
 	signers *signers
-	guard   *guard.Guard
+	// rotation changes the keys that signers sign with.
+	rotation *signingkeys.Keys
+	guard    *guard.Guard
 }
 
 // maxNonces bounds the nonces that one instance remembers: 1,600 signed requests a second for the ten
@@ -55,6 +59,7 @@ func New(cfg Config, deps Deps) *Service {
 	s.trust = trust.NewSource(deps.Store, deps.Now)
 	s.keys = trust.NewKeyRing(deps.Store, deps.Secrets, deps.Now)
 	s.signers = newSigners(s.trust, deps.Secrets)
+	s.rotation = &signingkeys.Keys{Store: deps.Store, Secrets: deps.Secrets, Now: deps.Now}
 	if s.deps.Nonces == nil {
 		s.deps.Nonces = signature.NewMemoryNonces(maxNonces, deps.Now)
 	}
@@ -90,6 +95,8 @@ func (s *Service) Handler() http.Handler {
 	mux.Handle("DELETE /internal/auth/quarantine/{service_name}", s.release)
 	mux.Handle("GET /internal/auth/policy", s.policy)
 	mux.Handle("PUT /internal/auth/policy", s.replacePolicy)
+	mux.Handle("GET /internal/auth/keys", s.signingKeys)
+	mux.Handle("POST /internal/auth/keys/rotate", s.rotate)
 	mux.Handle("GET /internal/auth/decisions/{id}", s.decision)
 	mux.Handle("GET /internal/journal", s.journal)
 	mux.Handle("GET /internal/auth/health", s.health)
@@ -103,7 +110,7 @@ func (s *Service) Handler() http.Handler {
 }
 
 func (s *Service) errors() httpx.Table {
-	return append(append(guard.Errors(), revocationErrors()...),
+	return append(slices.Concat(guard.Errors(), revocationErrors(), keyErrors()),
 		httpx.Mapping{Is: errDecisionID, As: httpx.NotFound("there is no such decision")},
 		httpx.Mapping{Is: errNoSigningKey, As: httpx.Unavailable(time.Second, "no signing key is current")},
 		httpx.Mapping{Is: store.ErrInvalid, As: httpx.InvalidRequest("the request is malformed")},

@@ -69,6 +69,11 @@ func (k *Keys) Rotate(ctx context.Context, req Request) (Report, error) {
 	return report, ErrContended
 }
 
+// Next returns the step that comes next by itself, and when it is due; its Kind is "" when none will be.
+func (k *Keys) Next(records []Record) (Step, time.Time) {
+	return Plan(records, k.policy(), k.Now(), false)
+}
+
 // take performs one step.
 func (k *Keys) take(ctx context.Context, step *Step, records []Record, req Request) error {
 	c := change{seen: records, actor: req.Actor, cause: req.Cause}
