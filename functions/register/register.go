@@ -11,6 +11,7 @@ import (
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/authn"
+	"github.com/isectech/service-networking/shared/auth/clientcert"
 	"github.com/isectech/service-networking/shared/auth/token"
 	"github.com/isectech/service-networking/shared/platform/config"
 	"github.com/isectech/service-networking/shared/platform/events"
@@ -69,6 +70,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Signatures: authz,
 		Metrics:    s.metrics,
 		Logger:     deps.Logger,
+	}
+	if cfg.EnableMTLS {
+		s.guard.Certificates = &clientcert.Reader{Now: deps.Now}
 	}
 	s.registry = registry.New(registry.Options{
 		Store: deps.Store, Names: s.names, Now: deps.Now, Freshness: freshness,

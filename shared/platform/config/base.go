@@ -22,6 +22,8 @@ type Base struct {
 	RedisURL           Secret           `env:"REDIS_URL" desc:"redis://[user][:password@]host[:port][/database], or rediss: for TLS; a cache that may be lost at any moment. Unless given, each instance keeps to itself."`
 	RequestTimeout     PositiveDuration `env:"REQUEST_TIMEOUT, default=60s" desc:"How long one request may take, at most 1h."`
 	TrustedProxyMarker ProxyMarkers     `env:"TRUSTED_PROXY_MARKER" desc:"One value of X-ISECTECH-Proxy-Marker, or two separated by a comma, that prove a trusted proxy; each at least 16 characters."`
+	TrustedProxyHops   int              `env:"TRUSTED_PROXY_HOPS, default=1" desc:"How many trusted proxies add an address to X-Forwarded-For, 1 to 8; the first address that they added is the caller's."`
+	EnableMTLS         bool             `env:"ENABLE_MTLS, default=true" desc:"Whether client certificates prove who calls: those of the connection itself, and those that a trusted proxy tells of. Where not, a request with one is refused."`
 	Service            string           `env:"K_SERVICE" desc:"Name of the Cloud Run service; set by Cloud Run."`
 	Revision           string           `env:"K_REVISION" desc:"Name of the Cloud Run revision; set by Cloud Run."`
 }
@@ -37,6 +39,9 @@ func (b *Base) Validate() error {
 	}
 	if b.RequestTimeout.Duration() > maxRequestTimeout {
 		errs = append(errs, Faultf("REQUEST_TIMEOUT", "%s is more than %s", b.RequestTimeout.Duration(), maxRequestTimeout))
+	}
+	if b.TrustedProxyHops < 1 || b.TrustedProxyHops > 8 {
+		errs = append(errs, Faultf("TRUSTED_PROXY_HOPS", "want 1 to 8"))
 	}
 	if b.Service != "" && b.FirestoreEmulator != "" {
 		errs = append(errs, Faultf("FIRESTORE_EMULATOR_HOST", "must not be set on Cloud Run"))

@@ -27,7 +27,7 @@ func env(pairs ...string) func(string) (string, bool) {
 type server struct {
 	Port    config.Port `env:"PORT, default=8080" desc:"Port to listen on."`
 	Workers int         `env:"WORKERS, default=4"`
-	MTLS    bool        `env:"ENABLE_MTLS"`
+	MTLS    bool        `env:"ENABLE_PROBE"`
 }
 
 type full struct {
@@ -43,7 +43,7 @@ type full struct {
 
 func (f *full) Validate() error {
 	if f.Server.MTLS && len(f.TrustedProxyMarker) == 0 {
-		return config.Faultf("ENABLE_MTLS", "needs TRUSTED_PROXY_MARKER")
+		return config.Faultf("ENABLE_PROBE", "needs TRUSTED_PROXY_MARKER")
 	}
 	return nil
 }
@@ -64,6 +64,7 @@ func TestLoad(t *testing.T) {
 	want.Environment = auth.Staging
 	want.Project = "example.com:p-1"
 	want.RequestTimeout = config.PositiveDuration(time.Minute)
+	want.EnableMTLS = true
 	want.TrustedProxyMarker = config.ProxyMarkers{config.NewSecret("0123456789abcdef"), config.NewSecret("fedcba9876543210")}
 	if got.Registry.String() != "https://r.example/x" {
 		t.Errorf("SERVICE_REGISTRY_URL = %q", got.Registry)
@@ -88,7 +89,7 @@ func TestLoadFaults(t *testing.T) {
 		{"number out of range", []string{"KEY", "k", "PORT", "70000"}, `config: PORT: "70000" is not a port: want 0 to 65535`},
 		{"plain number", []string{"KEY", "k", "WORKERS", "many"}, `config: WORKERS: "many" is not a number`},
 		{"plain number out of range", []string{"KEY", "k", "WORKERS", "99999999999999999999"}, `config: WORKERS: "99999999999999999999" is out of range`},
-		{"boolean", []string{"KEY", "k", "ENABLE_MTLS", "maybe"}, `config: ENABLE_MTLS: "maybe" is neither true nor false`},
+		{"boolean", []string{"KEY", "k", "ENABLE_PROBE", "maybe"}, `config: ENABLE_PROBE: "maybe" is neither true nor false`},
 		{"duration", []string{"KEY", "k", "WAIT", "5"}, `config: WAIT: "5" is not a duration such as 30s`},
 		{"duration of nothing", []string{"KEY", "k", "REQUEST_TIMEOUT", "0s"}, `config: REQUEST_TIMEOUT: "0s" is not more than nothing`},
 		{"duration too long", []string{"KEY", "k", "REQUEST_TIMEOUT", "2h"}, `config: REQUEST_TIMEOUT: 2h0m0s is more than 1h0m0s`},
@@ -104,7 +105,7 @@ func TestLoadFaults(t *testing.T) {
 		{"short marker", []string{"KEY", "k", "TRUSTED_PROXY_MARKER", "hunter2"}, `config: TRUSTED_PROXY_MARKER: want values of at least 16 characters`},
 		{"three markers", []string{"KEY", "k", "TRUSTED_PROXY_MARKER", "a,b,c"}, `config: TRUSTED_PROXY_MARKER: want at most two values separated by a comma`},
 		{"marker of other bytes", []string{"KEY", "k", "TRUSTED_PROXY_MARKER", "hunter2hunter2hunter\xa02"}, `config: TRUSTED_PROXY_MARKER: want values of visible ASCII characters`},
-		{"rule across variables", []string{"KEY", "k", "ENABLE_MTLS", "true"}, `config: ENABLE_MTLS: needs TRUSTED_PROXY_MARKER`},
+		{"rule across variables", []string{"KEY", "k", "ENABLE_PROBE", "true"}, `config: ENABLE_PROBE: needs TRUSTED_PROXY_MARKER`},
 		{"one line whatever is quoted", []string{"KEY", "k", "ENVIRONMENT", "a\nb\x00"}, `config: ENVIRONMENT: "a\nb\x00": want production, staging or development`},
 		{"long values are cut", []string{"KEY", "k", "WORKERS", strings.Repeat("9a", 60)}, `config: WORKERS: "` + strings.Repeat("9a", 40) + `…" is not a number`},
 	}
@@ -245,7 +246,7 @@ func TestDescribe(t *testing.T) {
 	want := []config.Variable{
 		{Name: "PORT", Default: "8080", Meaning: "Port to listen on."},
 		{Name: "WORKERS", Default: "4"},
-		{Name: "ENABLE_MTLS"},
+		{Name: "ENABLE_PROBE"},
 		{Name: "KEY", Meaning: "Signs | seals.", Required: true, Secret: true},
 		{Name: "TAGS", Default: "a,b", Meaning: "Tags."},
 	}
