@@ -1,40 +1,50 @@
 package httpx
 
 import (
-	"bytes"
-	"maps"
 	"net/http"
 	"strconv"
+	"sync"
 )
 
 // securityHeaders stand on every answer. Cache-Control is a default that a handler may replace; nothing
-// here is a page, so the policy forbids a browser everything.
-var securityHeaders = map[string]string{
-	"Cache-Control":             "no-store",
-	"Content-Security-Policy":   "default-src 'none'; frame-ancestors 'none'",
-	"Referrer-Policy":           "no-referrer",
-	"Strict-Transport-Security": "max-age=31536000; includeSubDomains",
-	"X-Content-Type-Options":    "nosniff",
+// here is a page, so the policy forbids a browser everything. All answers share the lists of values: whoever
+// adds to one gets a list of his own.
+var securityHeaders = []struct {
+	name  string
+	value []string
+}{
+	{"Cache-Control", []string{"no-store"}},
+	{"Content-Security-Policy", []string{"default-src 'none'; frame-ancestors 'none'"}},
+	{"Referrer-Policy", []string{"no-referrer"}},
+	{"Strict-Transport-Security", []string{"max-age=31536000; includeSubDomains"}},
+	{"X-Content-Type-Options", []string{"nosniff"}},
 }
 
-// buffer is a ResponseWriter that keeps the answer until send.
+// buffer is a ResponseWriter that keeps status and body until send. The headers are those of the writer behind
+// it, which it sends with the status.
 type buffer struct {
-	header http.Header
-	body   bytes.Buffer
+	to     http.ResponseWriter
+	body   []byte
 	status int // 0 until WriteHeader
 }
 
-func newBuffer(requestID string) *buffer {
-	b := &buffer{header: make(http.Header, len(securityHeaders)+4)}
-	for name, value := range securityHeaders {
-		b.header[name] = []string{value}
+// maxKept is the size of the largest body whose room is used again.
+const maxKept = 16 << 10
+
+// bodies are the rooms of bodies that have been sent.
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
+
+// begin makes the headers those that every answer has.
+func (b *buffer) begin(id []string) {
+	h := b.to.Header()
+	for i := range securityHeaders {
+		h[securityHeaders[i].name] = securityHeaders[i].value
 	}
-	b.header["X-Request-Id"] = []string{requestID}
-	return b
+	h["X-Request-Id"] = id
 }
 
-// Header returns the answer's headers; unlike those of net/http they may change until send.
-func (b *buffer) Header() http.Header { return b.header }
+// Header returns the answer's headers; they may change until send.
+func (b *buffer) Header() http.Header { return b.to.Header() }
 
 // WriteHeader sets the status, once; informational ones are not passed on.
 func (b *buffer) WriteHeader(status int) {
@@ -46,29 +56,29 @@ func (b *buffer) WriteHeader(status int) {
 // Write appends to the body.
 func (b *buffer) Write(p []byte) (int, error) {
 	b.WriteHeader(http.StatusOK)
-	return b.body.Write(p)
+	b.body = append(b.body, p...)
+	return len(p), nil
 }
 
 // reset drops what was written, so that an error takes its place.
 func (b *buffer) reset() {
 	b.status = 0
-	b.body.Reset()
+	b.body = b.body[:0]
 }
 
 // send writes the answer out and returns the size of its body.
-func (b *buffer) send(w http.ResponseWriter) int {
+func (b *buffer) send() int {
 	b.WriteHeader(http.StatusOK)
-	h := w.Header()
-	maps.Copy(h, b.header)
+	h := b.to.Header()
 	if b.status == http.StatusNoContent || b.status == http.StatusNotModified {
 		h.Del("Content-Length")
-		w.WriteHeader(b.status)
+		b.to.WriteHeader(b.status)
 		return 0
 	}
-	if b.body.Len() > 0 || h.Get("Content-Length") == "" {
-		h.Set("Content-Length", strconv.Itoa(b.body.Len()))
+	if len(b.body) > 0 || h.Get("Content-Length") == "" {
+		h["Content-Length"] = []string{strconv.Itoa(len(b.body))}
 	}
-	w.WriteHeader(b.status)
-	n, _ := w.Write(b.body.Bytes()) // a caller that is gone cannot be told
+	b.to.WriteHeader(b.status)
+	n, _ := b.to.Write(b.body) // a caller that is gone cannot be told
 	return n
 }

@@ -192,17 +192,26 @@ func OAuth(status int, code, description string) *Error {
 // Quota is a rate limit as it stands for a caller, for the RateLimit header fields.
 type Quota struct {
 	Policy    string // the limit's name
-	Limit     int    // requests a window
+	Limit     int64  // requests a window
 	Window    time.Duration
-	Remaining int
-	Reset     time.Duration // until the caller may ask again
+	Remaining int64
+	Reset     time.Duration // until all of the limit is there again; of what was refused, until the caller may ask again
 }
 
-// SetHeaders sets RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers).
+// SetHeaders sets RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers). Every decision has
+// them, so they are put together by hand.
 func (q Quota) SetHeaders(h http.Header) {
-	name := quote(q.Policy)
-	h.Set("RateLimit-Policy", fmt.Sprintf("%s;q=%d;w=%s", name, q.Limit, seconds(q.Window)))
-	h.Set("RateLimit", fmt.Sprintf("%s;r=%d;t=%s", name, max(q.Remaining, 0), seconds(q.Reset)))
+	b := make([]byte, 0, 128)
+	b = append(appendQuoted(b, q.Policy), ";q="...)
+	b = append(strconv.AppendInt(b, q.Limit, 10), ";w="...)
+	b = strconv.AppendInt(b, wholeSeconds(q.Window), 10)
+	split := len(b)
+	b = append(appendQuoted(b, q.Policy), ";r="...)
+	b = append(strconv.AppendInt(b, max(q.Remaining, 0), 10), ";t="...)
+	b = strconv.AppendInt(b, wholeSeconds(q.Reset), 10)
+	both := string(b)
+	values := []string{both[:split], both[split:]}
+	h["Ratelimit-Policy"], h["Ratelimit"] = values[:1:1], values[1:]
 }
 
 // RateLimited is the 429 of a quota that is used up.
@@ -212,10 +221,11 @@ func RateLimited(q Quota) *Error {
 	return e
 }
 
-// seconds renders a duration in whole seconds, rounded up, since asking a moment early is asking in vain.
-func seconds(d time.Duration) string {
-	return strconv.FormatInt(max(int64((d+time.Second-1)/time.Second), 1), 10)
-}
+// seconds renders a duration in whole seconds.
+func seconds(d time.Duration) string { return strconv.FormatInt(wholeSeconds(d), 10) }
+
+// wholeSeconds rounds a duration up, and to one at least, since asking a moment early is asking in vain.
+func wholeSeconds(d time.Duration) int64 { return max(int64((d+time.Second-1)/time.Second), 1) }
 
 // challenge renders a WWW-Authenticate of RFC 6750 §3 from names and values.
 func challenge(params ...string) string {
@@ -228,11 +238,15 @@ func challenge(params ...string) string {
 }
 
 // quote renders a quoted-string of the characters that RFC 6750 allows in one; others become a space.
-func quote(s string) string {
-	return `"` + strings.Map(func(r rune) rune {
+func quote(s string) string { return string(appendQuoted(nil, s)) }
+
+func appendQuoted(b []byte, s string) []byte {
+	b = append(b, '"')
+	for _, r := range s {
 		if r < ' ' || r > '~' || r == '"' || r == '\\' {
-			return ' '
+			r = ' '
 		}
-		return r
-	}, s) + `"`
+		b = append(b, byte(r)) // ASCII
+	}
+	return append(b, '"')
 }

@@ -17,8 +17,39 @@ type Mux struct {
 // NewMux returns a Mux without routes.
 func NewMux() *Mux { return &Mux{mux: http.NewServeMux()} }
 
-// route marks the handlers that are ours among those that ServeMux makes up.
+// route is a handler of ours among those that ServeMux makes up.
 type route struct{ http.Handler }
+
+// ServeHTTP serves a request that ServeMux has found a route for.
+func (h route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if a, ok := w.(*attempt); ok {
+		a.routed, w = true, a.to
+	}
+	h.Handler.ServeHTTP(w, r)
+}
+
+// attempt is what ServeMux is given to answer. It keeps what ServeMux itself says, and hands routes the writer
+// behind it.
+type attempt struct {
+	to     http.ResponseWriter
+	routed bool
+	status int
+	header http.Header
+}
+
+// Header returns the headers of ServeMux's own answer.
+func (a *attempt) Header() http.Header {
+	if a.header == nil {
+		a.header = http.Header{}
+	}
+	return a.header
+}
+
+// WriteHeader keeps its status.
+func (a *attempt) WriteHeader(status int) { a.status = status }
+
+// Write drops its body, which is text.
+func (a *attempt) Write(p []byte) (int, error) { return len(p), nil }
 
 // Handle adds a route; the pattern is one of http.ServeMux and must name its method.
 func (m *Mux) Handle(pattern string, f HandlerFunc) { m.HandleHTTP(pattern, Handle(f)) }
@@ -42,16 +73,13 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Handle(m.under).ServeHTTP(w, r)
 		return
 	}
-	h, _ := m.mux.Handler(r)
-	if _, ok := h.(route); ok {
-		m.mux.ServeHTTP(w, r)
-		return
+	a := attempt{to: w}
+	m.mux.ServeHTTP(&a, r)
+	switch {
+	case a.routed:
+	case a.status == http.StatusMethodNotAllowed:
+		WriteError(w, r, MethodNotAllowed(strings.Split(a.header.Get("Allow"), ", ")...))
+	default:
+		WriteError(w, r, NotFound("there is nothing at this path"))
 	}
-	answer := newBuffer("")
-	h.ServeHTTP(answer, r) // ServeMux tells its reason in the answer alone
-	if answer.status == http.StatusMethodNotAllowed {
-		WriteError(w, r, MethodNotAllowed(strings.Split(answer.header.Get("Allow"), ", ")...))
-		return
-	}
-	WriteError(w, r, NotFound("there is nothing at this path"))
 }

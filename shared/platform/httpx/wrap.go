@@ -41,7 +41,7 @@ type Options struct {
 	MaxBody int64            // in bytes; 0 means DefaultMaxBody
 }
 
-// runtime is what WriteError needs of Options, carried in the request's context.
+// runtime is what WriteError needs of Options; the request's context knows it.
 type runtime struct {
 	now    func() time.Time
 	logger *slog.Logger
@@ -86,25 +86,26 @@ type edge struct {
 // ServeHTTP serves one request.
 func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := e.Now()
-	id := requestID(r.Header)
+	c := &request{runtime: e.runtime, timeout: e.Timeout}
+	defer c.end()
+	c.id[0] = requestID(r.Header)
 	ctx, span, ids := tracing.Serve(r.Context(), r, e.Service)
-	ctx = context.WithValue(ctx, runtimeKey{}, e.runtime)
-	ctx = telemetry.WithRequest(ctx, telemetry.Request{ID: id, Trace: ids.Trace, Span: ids.Span})
-	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
-	defer cancel()
-	if deadline, ok := ctx.Deadline(); ok {
+	c.Context = telemetry.WithRequest(ctx, telemetry.Request{ID: c.id[0], Trace: ids.Trace, Span: ids.Span})
+
+	r = r.WithContext(c)
+	r.Header["X-Request-Id"] = c.id[:] // in the form that handlers and those they call can trust
+	body := r.Body
+	if body != nil && body != http.NoBody {
 		// A body that comes in drop by drop ends with the request, a moment after its context so that it is
 		// the context that says why. Writers that have no deadlines, such as those of tests, are no harm.
-		_ = http.NewResponseController(w).SetReadDeadline(deadline.Add(readGrace))
-	}
-
-	r = r.WithContext(ctx)
-	r.Header["X-Request-Id"] = []string{id} // in the form that handlers and those they call can trust
-	out := newBuffer(id)
-	body := r.Body
-	if body != nil {
+		if deadline, ok := c.Deadline(); ok {
+			_ = http.NewResponseController(w).SetReadDeadline(deadline.Add(readGrace))
+		}
 		r.Body = slowBody{http.MaxBytesReader(w, body, e.MaxBody)}
 	}
+	room, _ := bodies.Get().(*[]byte)
+	out := &buffer{to: w, body: (*room)[:0]}
+	out.begin(c.id[:])
 	defer func() {
 		took := e.Now().Sub(start)
 		if p := recover(); p != nil {
@@ -112,18 +113,25 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				span.End()
 				panic(p)
 			}
-			e.Logger.LogAttrs(ctx, slog.LevelError, "panic",
+			e.Logger.LogAttrs(c, slog.LevelError, "panic",
 				slog.String("panic", fmt.Sprint(p)), slog.String("stack_trace", string(debug.Stack())))
-			out = newBuffer(id)
+			clear(w.Header())
+			out = &buffer{to: w} // whoever holds the other may still write to it
+			out.begin(c.id[:])
 			WriteError(out, r, Internal(nil))
+			room = nil
 		}
 		if out.status == http.StatusRequestEntityTooLarge {
 			drain(r, body, e.MaxBody)
 		}
 		out.WriteHeader(http.StatusOK) // unless there is a status
-		tracing.Answered(span, r, out.status, out.body.Len())
-		n := out.send(w)
-		e.record(ctx, r, out.status, n, took)
+		tracing.Answered(span, r, out.status, len(out.body))
+		n := out.send()
+		e.record(c, r, out.status, n, took)
+		if room != nil && cap(out.body) <= maxKept {
+			*room = out.body
+			bodies.Put(room)
+		}
 	}()
 	if err := checkRequest(r, e.MaxBody); err != nil {
 		WriteError(out, r, err)
@@ -145,7 +153,7 @@ func (b slowBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// record logs and counts a request that has been answered. The query stays out of the log: it may carry
+// record logs and counts a request that has been answered; one of many alike may go without its line. The query stays out of the log: it may carry
 // what a form would.
 func (e *edge) record(ctx context.Context, r *http.Request, status, size int, took time.Duration) {
 	if e.Metrics != nil {
@@ -154,6 +162,9 @@ func (e *edge) record(ctx context.Context, r *http.Request, status, size int, to
 	level := slog.LevelInfo
 	if status >= http.StatusInternalServerError {
 		level = slog.LevelError
+	}
+	if level == slog.LevelInfo && telemetry.IsQuiet(ctx) {
+		return
 	}
 	e.Logger.LogAttrs(ctx, level, "request",
 		slog.String("method", clip(r.Method, 16)),
