@@ -111,22 +111,24 @@ func (l Limit) Standing(allowed bool, ahead time.Duration) Decision {
 }
 
 // Key names whose requests are counted together: those of a caller in one environment, and where an edge of the
-// policy has a rate of its own, those to its target apart.
+// policy has a rate of its own, those over edges of that rate to its target apart.
 type Key struct {
 	Caller      auth.Subject
 	Environment auth.Environment // empty for operators
 	Target      auth.Subject     // zero: all that no edge has a rate for
+	Rate        Limit            // of the edge; zero without a target
 }
 
 // String is the key as it stands in shared stores: the subject; behind @ its environment, unless that is
-// production; behind | the target. No two keys read the same: no name of a service holds @, and no name |.
+// production; behind | the target and the rate. No two keys read the same: no name of a service holds @, and no
+// name |.
 func (k Key) String() string {
 	text := k.Caller.String()
 	if k.Environment != "" && k.Environment != auth.Production {
 		text += "@" + string(k.Environment)
 	}
 	if !k.Target.IsZero() {
-		text += "|" + k.Target.String()
+		text += "|" + k.Target.String() + "|" + k.Rate.String()
 	}
 	return text
 }

@@ -144,11 +144,11 @@ func TestKey(t *testing.T) {
 	service, operator, target := auth.MustSubject("isectech-frontend"), auth.MustSubject("operator:a@b.de"), auth.MustSubject("isectech-admin")
 	seen := map[string]Key{}
 	for want, k := range map[string]Key{
-		"isectech-frontend":                            {Caller: service, Environment: auth.Production},
-		"isectech-frontend@development":                {Caller: service, Environment: auth.Development},
-		"isectech-frontend|isectech-admin":             {Caller: service, Environment: auth.Production, Target: target},
-		"isectech-frontend@development|isectech-admin": {Caller: service, Environment: auth.Development, Target: target},
-		"operator:a@b.de":                              {Caller: operator},
+		"isectech-frontend":                                 {Caller: service, Environment: auth.Production},
+		"isectech-frontend@development":                     {Caller: service, Environment: auth.Development},
+		"isectech-frontend|isectech-admin|10/1s":            {Caller: service, Environment: auth.Production, Target: target, Rate: Limit{10, time.Second}},
+		"isectech-frontend@development|isectech-admin|1/1s": {Caller: service, Environment: auth.Development, Target: target, Rate: Limit{1, time.Second}},
+		"operator:a@b.de":                                   {Caller: operator},
 	} {
 		if got := k.String(); got != want || strings.ContainsAny(got, " \r\n") {
 			t.Errorf("%q, want %q", got, want)
