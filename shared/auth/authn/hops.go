@@ -8,6 +8,9 @@ import (
 // HeaderProxyMarker is the secret by which a proxy in front of us proves that it is ours.
 const HeaderProxyMarker = "X-ISECTECH-Proxy-Marker"
 
+// marker is that header in the form that http.Header knows it by.
+var marker = http.CanonicalHeaderKey(HeaderProxyMarker)
+
 // Hops tells proxies of ours from everyone else.
 type Hops struct {
 	// Match reports, in constant time, whether a value of HeaderProxyMarker is one of ours. Nil trusts nobody.
@@ -24,7 +27,7 @@ type Hops struct {
 // A client certificate on the connection is its sender's. From a proven hop that is the proxy, for which nobody is
 // to be taken whom it speaks for: r is left without it, and only the proxy's headers tell of one.
 func (h Hops) Clean(r *http.Request) (proven bool, stripped []string) {
-	values := r.Header.Values(HeaderProxyMarker)
+	values := r.Header[marker]
 	proven = len(values) == 1 && h.Match != nil && h.Match(values[0])
 	if len(values) > 0 {
 		r.Header.Del(HeaderProxyMarker)
@@ -61,6 +64,8 @@ const (
 
 func classify(name string) class {
 	switch {
+	case !strings.HasPrefix(name, "X-"):
+		return ordinary
 	case strings.HasPrefix(name, "X-Client-Cert-"), name == "X-Forwarded-Client-Cert":
 		return identity
 	case strings.HasPrefix(name, "X-Auth-"):

@@ -21,12 +21,19 @@ const (
 // Present reports whether a request carries any part of a signature, and so must be judged by it.
 // X-Service-Name and X-Content-SHA256 are none: they go with other credentials too.
 func Present(h http.Header) bool {
-	for _, name := range []string{HeaderKeyID, HeaderTimestamp, HeaderNonce, HeaderKey} {
-		if len(h.Values(name)) > 0 {
+	for _, name := range parts {
+		if len(h[name]) > 0 {
 			return true
 		}
 	}
 	return false
+}
+
+// parts are the headers that make a signature, in the form that http.Header knows them by: every request is
+// asked for them.
+var parts = [...]string{
+	http.CanonicalHeaderKey(HeaderKeyID), http.CanonicalHeaderKey(HeaderTimestamp),
+	http.CanonicalHeaderKey(HeaderNonce), http.CanonicalHeaderKey(HeaderKey),
 }
 
 // FromHeaders returns what the headers say of a signed request, and its MAC. Method, Path, RawQuery and
