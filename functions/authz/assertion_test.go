@@ -135,12 +135,15 @@ func TestExchange(t *testing.T) {
 	exchange(asAccount, "", "X-Service-Name", "backend").want(t, 200, "", "")
 	exchange(asAccount, "", "X-Service-Name", frontend).want(t, 401, "invalid_client", auth.IdentityMismatch)
 	exchange(nil, "", "X-Service-Name", frontend).want(t, 401, "invalid_client", auth.IdentityMismatch)
-	exchange(asAccount, "", "Authorization", "Bearer "+f.Token(t, backend, auth.PlatformAudience, 0)).want(t, 200, "", "")
+	development := f.Claims(backend, auth.PlatformAudience, 0)
+	development.Environment = auth.Development
+	exchange(asAccount, "", "Authorization", "Bearer "+f.Mint(t, development)).want(t, 200, "", "")
+	exchange(asAccount, "", "Authorization", "Bearer "+f.Token(t, backend, auth.PlatformAudience, 0)).want(t, 401, "invalid_client", auth.IdentityMismatch)
 	exchange(asAccount, "", "Authorization", "Bearer "+f.Token(t, frontend, auth.PlatformAudience, 0)).want(t, 401, "invalid_client", auth.IdentityMismatch)
 	// And everything that is there is good.
 	exchange(asAccount, "", "Authorization", "Bearer x.y.z").want(t, 401, "invalid_client", auth.MalformedToken)
 	exchange(asAccount, "", "Authorization", "", "Authorization", "Bearer x.y.z").want(t, 401, "invalid_client", auth.MalformedToken)
 	exchange(asAccount, "", "Authorization", "").want(t, 401, "invalid_client", auth.MalformedToken)
-	exchange(asAccount, "", "X-ISECTECH-Proxy-Marker", marker, "X-Client-Cert-Present", "true").want(t, 401, "invalid_client", auth.UntrustedProxy)
+	exchange(asAccount, "", "X-ISECTECH-Proxy-Marker", marker, "X-Client-Cert-Present", "true").want(t, 401, "invalid_client", auth.BadSignature)
 	exchange(asAccount, "", "X-Client-Cert-Present", "true").want(t, 200, "", "") // taken off: anyone can send it
 }

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -32,25 +33,41 @@ type grant struct {
 	environment auth.Environment
 	serviceID   string
 	method      auth.Method
-	revoked     bool // something that the request rests on
+	certificate string // thumbprint of the client certificate that the token is bound to, if any
+	revoked     bool   // something that the request rests on
 }
 
 // token is the OAuth 2.0 token endpoint (RFC 6749 §3.2).
 func (s *Service) token(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
-	answer, err := s.issue(r)
+	answer, err := s.issue(w, r)
 	if err != nil {
 		return oauth(r.Context(), err)
 	}
 	return httpx.WriteJSON(w, http.StatusOK, answer)
 }
 
-func (s *Service) issue(r *http.Request) (map[string]any, error) {
+func (s *Service) issue(w http.ResponseWriter, r *http.Request) (map[string]any, error) {
 	// Who asks is settled before what is asked, by the request as it was sent.
 	st, principals, err := s.client(r)
 	if err != nil {
 		return nil, err
 	}
+	var who auth.Principal
+	if len(principals) > 0 {
+		who = principals[0]
+	}
+	answer, err := s.exchange(w, r, st, principals, &who)
+	if err != nil {
+		s.recordNoToken(r, who, err)
+	}
+	return answer, err
+}
+
+// exchange makes a token of what the caller shows, and notes in who whom that proves.
+func (s *Service) exchange(
+	w http.ResponseWriter, r *http.Request, st *trust.State, principals []auth.Principal, who *auth.Principal,
+) (map[string]any, error) {
 	form, err := readForm(r)
 	if err != nil {
 		return nil, err
@@ -69,8 +86,12 @@ func (s *Service) issue(r *http.Request) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if g.certificate, err = binding(principals); err != nil {
+		return nil, err
+	}
 	g.revoked = st.Revoked(principals...)
-	return s.mint(r, st, g, form)
+	who.Subject, who.Environment, who.Method = g.subject, g.environment, g.method
+	return s.mint(w, r, st, g, form)
 }
 
 // client returns who the request's own credentials prove, which is nobody where it carries none.
@@ -85,22 +106,41 @@ func (s *Service) client(r *http.Request) (st *trust.State, principals []auth.Pr
 	return st, nil, err
 }
 
-// clientCredentials is the grant of a service that signed the request with its API key.
+// binding returns the thumbprint of the certificate that the client authenticated with, to which the token is
+// bound (RFC 8705 §3). A certificate that a proxy names without its digest gets none: it would be good without it.
+func binding(principals []auth.Principal) (string, error) {
+	for _, p := range principals {
+		if p.Method != auth.MethodMTLS {
+			continue
+		}
+		if p.Certificate == "" {
+			return "", auth.Refuse(auth.UntrustedProxy, "the proxy tells of a client certificate without its digest, to which the token would be bound")
+		}
+		return p.Certificate, nil
+	}
+	return "", nil
+}
+
+// clientCredentials is the grant of a service that showed its certificate or signed the request with its API
+// key. The certificate, where there is one, says which environment it is of; a key is good wherever its service
+// runs.
 func (s *Service) clientCredentials(st *trust.State, principals []auth.Principal, form url.Values) (grant, error) {
-	i := slices.IndexFunc(principals, func(p auth.Principal) bool { return p.Method == auth.MethodAPIKey })
+	i := slices.IndexFunc(principals, func(p auth.Principal) bool {
+		return p.Method == auth.MethodMTLS || p.Method == auth.MethodAPIKey // in this order, if both
+	})
 	if i < 0 { // an access token alone would renew itself for ever
-		return grant{}, auth.Refuse(auth.NoCredentials, "the request is not signed with an API key")
+		return grant{}, auth.Refuse(auth.NoCredentials, "the request is neither signed with an API key nor made with a client certificate")
 	}
 	p := principals[i]
 	if id := form.Get("client_id"); id != "" {
 		if named, ok := st.Resolve(id); !ok || named != p.Subject {
-			return grant{}, auth.Refuse(auth.IdentityMismatch, "client_id does not name the service that signed the request")
+			return grant{}, auth.Refuse(auth.IdentityMismatch, "client_id does not name the service of the request's credentials")
 		}
 	}
 	g := grant{
 		subject: p.Subject, environment: p.Environment, method: p.Method,
 		// Whoever holds the key, when the request does not say which instance it is.
-		serviceID: p.Subject.Alias() + "-" + p.KeyID,
+		serviceID: p.Subject.Alias() + "-" + cmp.Or(p.KeyID, "certificate"),
 	}
 	if env := form.Get("environment"); env != "" {
 		var err error
@@ -108,7 +148,13 @@ func (s *Service) clientCredentials(st *trust.State, principals []auth.Principal
 			return grant{}, oauthError("invalid_request", "environment: want production, staging or development")
 		}
 	}
-	entry, _ := st.Policy.Service(p.Subject)
+	if p.Method == auth.MethodMTLS && g.environment != p.Environment {
+		return grant{}, auth.Refuse(auth.IdentityMismatch, "environment: the client certificate is of "+string(p.Environment))
+	}
+	entry, known := st.Policy.Service(p.Subject)
+	if !known { // a certificate outlives a service; its keys do not
+		return grant{}, auth.Refuse(auth.UnknownService, "the policy does not know "+p.Subject.String())
+	}
 	if !entry.In(g.environment) {
 		return grant{}, oauthError("invalid_request", "environment: the service does not run in "+string(g.environment))
 	}
@@ -142,7 +188,7 @@ func (s *Service) jwtBearer(r *http.Request, st *trust.State, principals []auth.
 	if err != nil {
 		return grant{}, err
 	}
-	shown := append([]auth.Principal{{Subject: g.subject}}, principals...)
+	shown := append([]auth.Principal{{Subject: g.subject, Environment: g.environment}}, principals...)
 	return g, authn.Agree(shown, r.Header, st)
 }
 
@@ -168,7 +214,7 @@ func (s *Service) mapped(mail string, st *trust.State) (grant, error) {
 }
 
 // mint issues the token that a grant allows.
-func (s *Service) mint(r *http.Request, st *trust.State, g grant, form url.Values) (map[string]any, error) {
+func (s *Service) mint(w http.ResponseWriter, r *http.Request, st *trust.State, g grant, form url.Values) (map[string]any, error) {
 	audience := auth.PlatformAudience
 	if ref := form.Get("audience"); ref != "" && ref != audience {
 		target, ok := st.Resolve(ref)
@@ -193,6 +239,9 @@ func (s *Service) mint(r *http.Request, st *trust.State, g grant, form url.Value
 	if scopes == 0 {
 		return nil, &oauthRefusal{code: "invalid_scope", cause: auth.Refuse(auth.InsufficientScope, "none of the scopes asked for is granted")}
 	}
+	if err := s.takeForToken(w, r, st, g); err != nil {
+		return nil, err
+	}
 	key, err := s.signers.current(r.Context())
 	if err != nil {
 		return nil, err
@@ -204,6 +253,7 @@ func (s *Service) mint(r *http.Request, st *trust.State, g grant, form url.Value
 	claims := token.Claims{
 		Issuer: auth.Issuer, Subject: g.subject, Audience: audience, ServiceID: g.serviceID, Environment: g.environment,
 		Scopes: scopes, IssuedAt: now, NotBefore: now, ExpiresAt: now.Add(s.cfg.TokenLifetime.Duration()), ID: token.NewID(),
+		Thumbprint: g.certificate,
 	}
 	raw, err := key.signer.Sign(claims)
 	if err != nil {

@@ -32,6 +32,10 @@ func (s *Service) metadata(w http.ResponseWriter, _ *http.Request) error {
 	if s.deps.Assertions != nil {
 		grants = append(grants, grantJWTBearer)
 	}
+	methods := []string{"isectech1_hmac_sha256"}
+	if s.cfg.EnableMTLS {
+		methods = append(methods, "tls_client_auth") // RFC 8705 §2.1.1
+	}
 	return httpx.WriteJSON(w, http.StatusOK, map[string]any{
 		"issuer":                                auth.Issuer,
 		"token_endpoint":                        base + "/internal/auth/token",
@@ -41,7 +45,9 @@ func (s *Service) metadata(w http.ResponseWriter, _ *http.Request) error {
 		"grant_types_supported":                 grants,
 		"response_types_supported":              []string{},
 		"scopes_supported":                      auth.AllScopes.Names(),
-		"token_endpoint_auth_methods_supported": []string{"isectech1_hmac_sha256"},
+		"token_endpoint_auth_methods_supported": methods,
+
+		"tls_client_certificate_bound_access_tokens": s.cfg.EnableMTLS, // RFC 8705 §3.3
 	})
 }
 
