@@ -81,6 +81,7 @@ func (s *Service) authorize(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	s.recordBatch(r, st.Policy.Version(), decisions)
 	return httpx.WriteJSON(w, http.StatusOK, map[string]any{"decisions": decisions, "policy_version": st.Policy.Version()})
 }
 

@@ -12,8 +12,10 @@ import (
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/authn"
 	"github.com/isectech/service-networking/shared/auth/clientcert"
+	"github.com/isectech/service-networking/shared/auth/ratelimit"
 	"github.com/isectech/service-networking/shared/auth/signature"
 	"github.com/isectech/service-networking/shared/auth/token"
+	"github.com/isectech/service-networking/shared/platform/events"
 	"github.com/isectech/service-networking/shared/platform/guard"
 	"github.com/isectech/service-networking/shared/platform/httpx"
 	"github.com/isectech/service-networking/shared/platform/secrets"
@@ -26,12 +28,17 @@ import (
 // Name is the function's own service name.
 const Name = "isectech-authz"
 
+// FunctionName is the name that the function is registered under.
+const FunctionName = "Authz"
+
 // Deps is what the function is made of.
 type Deps struct {
 	Store      store.Store
 	Secrets    *secrets.Client
 	Assertions Assertions       // nil: no ID tokens are exchanged
 	Nonces     signature.Nonces // of all instances together; nil: this is the only one, and keeps them in memory
+	Limits     Limiter          // of all instances together; nil: each counts for itself
+	Publisher  events.Publisher // of security events; nil: they are logged alone
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Metrics    *telemetry.Metrics
@@ -63,11 +70,15 @@ func New(cfg Config, deps Deps) *Service {
 	if s.deps.Nonces == nil {
 		s.deps.Nonces = signature.NewMemoryNonces(maxNonces, deps.Now)
 	}
+	if s.deps.Limits == nil {
+		s.deps.Limits = ratelimit.NewMemory(MaxLimited, deps.Now)
+	}
 	s.guard = &guard.Guard{
-		Hops:       authn.Hops{Match: cfg.TrustedProxyMarker.Match},
+		Hops:       authn.Hops{Match: cfg.TrustedProxyMarker.Match, Depth: cfg.TrustedProxyHops},
 		Trust:      s.trust,
 		Tokens:     &token.Verifier{Keys: s.trust, Now: deps.Now},
 		Signatures: s,
+		Security:   events.Monitor(FunctionName, deps.Publisher, deps.Metrics, deps.Now, deps.Logger),
 		Metrics:    deps.Metrics.ForService(Name),
 		Logger:     deps.Logger,
 	}
@@ -76,6 +87,9 @@ func New(cfg Config, deps Deps) *Service {
 	}
 	return s
 }
+
+// Flush tells, when the process ends, of security events that were held back.
+func (s *Service) Flush(ctx context.Context) error { return s.guard.Security.Flush(ctx) }
 
 // Guard stands before endpoints that share this process and its view of who may do what.
 func (s *Service) Guard() *guard.Guard { return s.guard }

@@ -3,16 +3,18 @@ package authz
 import (
 	"context"
 
+	"github.com/isectech/service-networking/shared/auth/ratelimit"
 	"github.com/isectech/service-networking/shared/platform/boot"
 	"github.com/isectech/service-networking/shared/platform/config"
+	"github.com/isectech/service-networking/shared/platform/events"
 	"github.com/isectech/service-networking/shared/platform/redis"
 	"github.com/isectech/service-networking/shared/platform/secrets"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
 	"github.com/isectech/service-networking/shared/store/firestorestore"
 )
 
-// backEnds opens what the function rests on in production: Firestore, Secret Manager and, where there is one,
-// Redis. None of them is waited for.
+// backEnds opens what the function rests on in production: Firestore, Secret Manager, Pub/Sub and, where there is
+// one, Redis. None of them is waited for.
 func backEnds(ctx context.Context, env boot.Env, cfg Config) (Deps, error) {
 	deps := Deps{Now: env.Now, Logger: env.Logger, Metrics: telemetry.NewMetrics()}
 	documents, err := firestorestore.Open(ctx, cfg.Project, env.Now)
@@ -27,6 +29,12 @@ func backEnds(ctx context.Context, env boot.Env, cfg Config) (Deps, error) {
 	}
 	env.OnShutdown("secret manager", func(context.Context) error { return vault.Close() })
 	deps.Secrets = vault
+	publisher, err := events.NewPubSub(ctx, cfg.Project)
+	if err != nil {
+		return deps, err
+	}
+	env.OnShutdown("pubsub", publisher.Close)
+	deps.Publisher = publisher
 	if cfg.RedisURL.IsZero() {
 		return deps, nil
 	}
@@ -36,5 +44,6 @@ func backEnds(ctx context.Context, env boot.Env, cfg Config) (Deps, error) {
 	}
 	env.OnShutdown("redis", func(context.Context) error { cache.Close(); return nil })
 	deps.Nonces = redis.NewNonces(cache, env.Now)
+	deps.Limits = redis.NewLimits(cache, ratelimit.NewMemory(MaxLimited, env.Now), deps.Metrics.RateLimitCheck)
 	return deps, nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/isectech/service-networking/shared/platform/config"
 )
 
-func init() { boot.HTTP("Authz", build) }
+func init() { boot.HTTP(FunctionName, build) }
 
 // build is the composition root of the deployed function.
 func build(ctx context.Context, env boot.Env) (http.Handler, error) {
@@ -24,5 +24,7 @@ func build(ctx context.Context, env boot.Env) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(cfg, deps).Handler(), nil
+	s := New(cfg, deps)
+	env.OnShutdown("security events", s.Flush) // before what they are published with
+	return s.Handler(), nil
 }

@@ -35,6 +35,7 @@ type verdict struct {
 	detail    string
 	principal auth.Principal
 	required  []string
+	quota     quota
 }
 
 // validate judges the request's own credentials and, when it names a target, whether the caller may
@@ -105,10 +106,19 @@ func (s *Service) judge(v *verdict, r *http.Request, st *trust.State, credential
 	if v.Reason == auth.Allowed && v.Required&adminScopes != 0 && !s.trust.Writable(st) {
 		v.Reason = auth.PolicyUnavailable
 	}
+	if v.Reason == auth.Allowed {
+		var within bool
+		if v.quota, within = s.take(r.Context(), p.Subject, p.Environment, d.Limit); !within {
+			v.Reason = auth.RateLimited
+		}
+	}
 	if v.principal.Scopes = d.Scopes; !s.trust.Writable(st) {
 		v.principal.Scopes &^= adminScopes
 	}
 	v.detail = detailOf(v.evidence)
+	if v.Reason != auth.Allowed {
+		s.guard.Refused(r, p, v.Required&adminScopes != 0, auth.Refuse(v.Reason, v.detail))
+	}
 	return nil
 }
 
@@ -140,6 +150,8 @@ func detailOf(e evidence) string {
 		return "the call needs scopes that the caller does not hold here"
 	case auth.PolicyUnavailable:
 		return staleDetail
+	case auth.RateLimited:
+		return tooMany
 	default:
 		return "refused: " + string(e.Reason)
 	}
@@ -162,6 +174,9 @@ func (s *Service) answer(w http.ResponseWriter, r *http.Request, v verdict) erro
 	s.record(r, v, id)
 	if v.Reason != auth.Allowed {
 		refused := httpx.Refused(v.Reason, v.detail)
+		if v.Reason == auth.RateLimited {
+			refused = httpx.RateLimited(v.quota.header())
+		}
 		refused.Fields["valid"], refused.Fields["decision"] = false, effect(v.Reason)
 		refused.Fields["policy_version"], refused.Fields["decision_id"] = v.PolicyVersion, id
 		if v.Reason == auth.InsufficientScope {
@@ -171,6 +186,7 @@ func (s *Service) answer(w http.ResponseWriter, r *http.Request, v verdict) erro
 	}
 	p := v.principal
 	h := w.Header()
+	v.quota.setHeaders(h)
 	h.Set(headerAuthMethod, string(p.Method))
 	h.Set(headerAuthServiceName, p.Subject.String())
 	h.Set(headerAuthServiceID, p.ServiceID)

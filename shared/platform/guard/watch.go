@@ -27,11 +27,12 @@ func (g *Guard) refuse(r *http.Request, o security.Observation, err error) error
 	return err
 }
 
-// Refused tells of the refusal of a caller whose credentials are good, by a function that judges it itself.
+// Refused counts and tells of the refusal of a caller whose credentials are good, by a function that judges it itself.
 // privileged says that what was asked for takes an admin scope.
 func (g *Guard) Refused(r *http.Request, p auth.Principal, privileged bool, refusal error) {
 	o := observed(p)
 	o.Privileged = privileged
+	g.Metrics.AuthAttempt(string(p.Method), string(auth.ReasonOf(refusal)))
 	g.tell(r, o, refusal)
 }
 

@@ -1,0 +1,41 @@
+package authz
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/platform/telemetry"
+)
+
+// recordNoToken logs that a token was refused to someone whose own credentials, where there were any, are good.
+// One that was refused for what the request's form is says nothing about the caller, and is no security event.
+func (s *Service) recordNoToken(r *http.Request, who auth.Principal, err error) {
+	reason, code := auth.ReasonOf(err), "unauthenticated"
+	if o, ok := errors.AsType[*oauthRefusal](err); ok {
+		code = o.code
+	} else if reason == "" {
+		code = "error"
+	}
+	detail := refusalDetail(err)
+	s.deps.Logger.LogAttrs(r.Context(), slog.LevelWarn, "access token refused",
+		slog.String("decision", "deny"), slog.String("reason", string(reason)), slog.String("oauth_error", code),
+		slog.String("detail", telemetry.Scrub(detail)), slog.String("auth_method", string(who.Method)),
+		slog.String("service_name", who.Subject.String()), slog.String("environment", string(who.Environment)))
+	if reason != "" {
+		s.guard.Refused(r, who, false, err)
+	}
+}
+
+// recordBatch logs what became of questions about decisions that nobody acts on.
+func (s *Service) recordBatch(r *http.Request, version int64, decisions []map[string]any) {
+	denied := 0
+	for _, d := range decisions {
+		if d["decision"] != "allow" {
+			denied++
+		}
+	}
+	s.deps.Logger.LogAttrs(r.Context(), slog.LevelInfo, "authorization questions answered",
+		slog.Int("questions", len(decisions)), slog.Int("denied", denied), slog.Int64("policy_version", version))
+}
