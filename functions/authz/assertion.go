@@ -7,7 +7,9 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/auth/jwks"
 	"github.com/isectech/service-networking/shared/auth/token"
+	"github.com/isectech/service-networking/shared/platform/config"
 )
 
 // Assertions verifies ID tokens that are exchanged for access tokens.
@@ -29,6 +31,26 @@ const (
 	idTokenLeeway  = 30 * time.Second
 	idTokenMaxLife = time.Hour + time.Minute
 )
+
+// idTokens verifies the ID tokens of the issuer that the configuration names, with the keys it publishes.
+func idTokens(cfg Config, now func() time.Time) (*IDTokens, error) {
+	keys, err := jwks.New(cfg.IDTokenKeys, jwks.Options{Now: now})
+	if err != nil {
+		return nil, config.Faultf("ID_TOKEN_JWKS_URL", "%v", err)
+	}
+	return &IDTokens{Issuer: cfg.IDTokenIssuer, Audience: cfg.Audience, Keys: keys, Now: now}, nil
+}
+
+// Google signs with the same keys under two names, of which the older is no URL.
+const (
+	googleIssuer    = "https://accounts.google.com"
+	googleOldIssuer = "accounts.google.com"
+)
+
+// issued reports whether an ID token of this issuer may say that it is from iss.
+func (v *IDTokens) issued(iss string) bool {
+	return iss == v.Issuer || v.Issuer == googleIssuer && iss == googleOldIssuer
+}
 
 // Verify implements Assertions.
 func (v *IDTokens) Verify(ctx context.Context, raw string) (string, error) {
@@ -53,7 +75,7 @@ func (v *IDTokens) Verify(ctx context.Context, raw string) (string, error) {
 	switch {
 	case c.ExpiresAt == 0 || c.IssuedAt == 0:
 		return "", auth.Refuse(auth.MalformedToken, "the ID token does not say from when to when it is valid")
-	case c.Issuer != v.Issuer:
+	case !v.issued(c.Issuer):
 		return "", auth.Refuse(auth.WrongIssuer, "the ID token is of another issuer")
 	case c.Audience != v.Audience:
 		return "", auth.Refuse(auth.WrongAudience, "the ID token is for another audience")

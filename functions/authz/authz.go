@@ -12,6 +12,7 @@ import (
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/authn"
 	"github.com/isectech/service-networking/shared/auth/clientcert"
+	"github.com/isectech/service-networking/shared/auth/jwks"
 	"github.com/isectech/service-networking/shared/auth/ratelimit"
 	"github.com/isectech/service-networking/shared/auth/signature"
 	"github.com/isectech/service-networking/shared/auth/token"
@@ -76,7 +77,7 @@ func New(cfg Config, deps Deps) *Service {
 	s.guard = &guard.Guard{
 		Hops:       authn.Hops{Match: cfg.TrustedProxyMarker.Match, Depth: cfg.TrustedProxyHops},
 		Trust:      s.trust,
-		Tokens:     &token.Verifier{Keys: s.trust, Now: deps.Now},
+		Tokens:     s.tokenVerifier(&token.Verifier{Keys: s.trust, Now: deps.Now}),
 		Signatures: s,
 		Security:   events.Monitor(FunctionName, deps.Publisher, deps.Metrics, deps.Now, deps.Logger),
 		Metrics:    deps.Metrics.ForService(Name),
@@ -125,6 +126,7 @@ func (s *Service) Handler() http.Handler {
 
 func (s *Service) errors() httpx.Table {
 	return append(slices.Concat(guard.Errors(), revocationErrors(), keyErrors()),
+		httpx.Mapping{Is: jwks.ErrUnavailable, As: httpx.Unavailable(5*time.Second, "the keys of the ID tokens' issuer cannot be fetched")},
 		httpx.Mapping{Is: errDecisionID, As: httpx.NotFound("there is no such decision")},
 		httpx.Mapping{Is: errNoSigningKey, As: httpx.Unavailable(time.Second, "no signing key is current")},
 		httpx.Mapping{Is: store.ErrInvalid, As: httpx.InvalidRequest("the request is malformed")},
@@ -137,6 +139,9 @@ func (s *Service) VerifySignature(ctx context.Context, signed authn.Signed) (aut
 	st, err := s.trust.State(ctx)
 	if err != nil {
 		return auth.Principal{}, err
+	}
+	if signed.Legacy {
+		return s.verifyLegacyKey(ctx, st, signed)
 	}
 	keys := &namedKeys{names: st, ring: s.keys}
 	verifier := signature.Verifier{Keys: keys, Nonces: s.nonces(signed.Request), Now: s.deps.Now}

@@ -29,6 +29,9 @@ func backEnds(ctx context.Context, env boot.Env, cfg Config) (Deps, error) {
 	}
 	env.OnShutdown("secret manager", func(context.Context) error { return vault.Close() })
 	deps.Secrets = vault
+	if deps.Assertions, err = idTokens(cfg, env.Now); err != nil {
+		return deps, err
+	}
 	publisher, err := events.NewPubSub(ctx, cfg.Project)
 	if err != nil {
 		return deps, err

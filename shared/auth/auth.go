@@ -10,7 +10,9 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"strings"
+	"unique"
 )
 
 // PlatformAudience is the audience of the platform's own endpoints. Services never accept it, so that
@@ -37,7 +39,22 @@ var ErrMalformed = errors.New("malformed")
 
 // Subject is the authenticated name of a caller: a service (isectech-frontend) or an operator
 // (operator:ops@isectech.com). Only ParseSubject makes one, so a Subject that is not zero is well formed.
-type Subject struct{ name string }
+//
+// Equal names are one and the same in memory and have been hashed once, so that a decision finds and
+// compares subjects without reading their names.
+type Subject struct{ name unique.Handle[name] }
+
+// name is what a Subject stands for.
+type name struct {
+	text string
+	hash uint64
+}
+
+var nameSeed = maphash.MakeSeed()
+
+func subject(text string) Subject {
+	return Subject{unique.Make(name{text: text, hash: maphash.String(nameSeed, text)})}
+}
 
 // ParseSubject parses a service name or operator:<e-mail>.
 func ParseSubject(s string) (Subject, error) {
@@ -45,12 +62,12 @@ func ParseSubject(s string) (Subject, error) {
 		if !validMail(mail) {
 			return Subject{}, fmt.Errorf("operator %q: %w e-mail address", clip(s), ErrMalformed)
 		}
-		return Subject{s}, nil
+		return subject(s), nil
 	}
 	if !ValidID(s) {
 		return Subject{}, fmt.Errorf("service name %q: %w: want ^[a-z0-9][a-z0-9-]{0,62}$", clip(s), ErrMalformed)
 	}
-	return Subject{s}, nil
+	return subject(s), nil
 }
 
 // MustSubject is ParseSubject for constants and tests; it panics on a malformed name.
@@ -63,20 +80,33 @@ func MustSubject(s string) Subject {
 }
 
 // String returns the name as it stands in tokens, policies and journals.
-func (s Subject) String() string { return s.name }
+func (s Subject) String() string {
+	if s.IsZero() {
+		return ""
+	}
+	return s.name.Value().text
+}
+
+// Hash returns a number by which tables can find the subject. It is another one in every process.
+func (s Subject) Hash() uint64 {
+	if s.IsZero() {
+		return 0
+	}
+	return s.name.Value().hash
+}
 
 // IsZero reports whether s names nobody.
-func (s Subject) IsZero() bool { return s.name == "" }
+func (s Subject) IsZero() bool { return s == Subject{} }
 
 // IsOperator reports whether s is a person or a pipeline.
-func (s Subject) IsOperator() bool { return strings.HasPrefix(s.name, operatorPrefix) }
+func (s Subject) IsOperator() bool { return strings.HasPrefix(s.String(), operatorPrefix) }
 
 // Alias returns the service's name without its prefix: the stem of its instances' ids and its DNS name.
-func (s Subject) Alias() string { return strings.TrimPrefix(s.name, ServicePrefix) }
+func (s Subject) Alias() string { return strings.TrimPrefix(s.String(), ServicePrefix) }
 
 // SPIFFE returns the subject's workload id in an environment.
 func (s Subject) SPIFFE(env Environment) string {
-	return "spiffe://" + TrustDomain + "/" + string(env) + "/" + s.name
+	return "spiffe://" + TrustDomain + "/" + string(env) + "/" + s.String()
 }
 
 // ValidID reports whether s matches ^[a-z0-9][a-z0-9-]{0,62}$, the form of service names, instance ids
@@ -149,8 +179,10 @@ type Method string
 const (
 	MethodJWT    Method = "jwt"
 	MethodAPIKey Method = "api_key"
-	MethodMTLS   Method = "mtls"
-	MethodNone   Method = "none"
+	// MethodLegacyKey is an API key that signs nothing but its service's name.
+	MethodLegacyKey Method = "legacy_api_key"
+	MethodMTLS      Method = "mtls"
+	MethodNone      Method = "none"
 )
 
 // Principal is an authenticated caller with what its credential allows at most.

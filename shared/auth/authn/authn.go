@@ -44,6 +44,7 @@ type Services interface {
 type Signed struct {
 	Request signature.Request
 	MAC     string
+	Legacy  bool // the MAC is over the service's name alone: the legacy form of an API key
 }
 
 // Authenticator checks all credentials of a request together.
@@ -176,6 +177,7 @@ func PrincipalOf(c token.Claims) auth.Principal {
 		Method:      auth.MethodJWT,
 		Audience:    c.Audience,
 		TokenID:     c.ID,
+		KeyID:       c.KeyID,
 		IssuedAt:    c.IssuedAt.Unix(),
 		ExpiresAt:   c.ExpiresAt.Unix(),
 		Certificate: c.Thumbprint,

@@ -114,6 +114,11 @@ func one(h http.Header, names ...string) (value string, err error) {
 
 // signed reads the signature headers and binds them to the request.
 func (o Original) signed(h http.Header) (Signed, error) {
+	if service, mac, ok := signature.LegacyFromHeaders(h); ok { // whether it is accepted is for Signatures to say
+		return Signed{Legacy: true, MAC: mac, Request: signature.Request{
+			Service: service, Method: o.Method, Path: o.Path, RawQuery: o.RawQuery, Host: o.Host,
+		}}, nil
+	}
 	req, mac, err := signature.FromHeaders(h)
 	if err != nil {
 		return Signed{}, err

@@ -65,6 +65,21 @@ func FromHeaders(h http.Header) (r Request, mac string, err error) {
 	return r, mac, nil
 }
 
+// LegacyFromHeaders returns the service and the MAC of the legacy form: X-API-Key beside X-Service-Name, and
+// no other header of a signature. It says nothing about the request, so whoever has seen one can send any.
+func LegacyFromHeaders(h http.Header) (service, mac string, ok bool) {
+	for _, name := range []string{HeaderKeyID, HeaderTimestamp, HeaderNonce, HeaderContentHash} {
+		if len(h.Values(name)) > 0 {
+			return "", "", false
+		}
+	}
+	services, macs := h.Values(HeaderService), h.Values(HeaderKey)
+	if len(services) != 1 || services[0] == "" || len(macs) != 1 || !validDigest(macs[0]) {
+		return "", "", false
+	}
+	return services[0], macs[0], true
+}
+
 // FromHTTP returns the signed request that a server received, and its MAC: method, target and host from
 // the request itself, the rest from its headers.
 func FromHTTP(req *http.Request) (r Request, mac string, err error) {

@@ -72,6 +72,17 @@ func (k Key) Sign(r Request) (string, error) {
 	return hex.EncodeToString(k.mac(message)), nil
 }
 
+// MatchLegacy reports, in constant time, whether mac is the legacy form of this key for a service's name: the
+// lower-case hex HMAC-SHA256 of the name by the key's text.
+func (k Key) MatchLegacy(service, mac string) bool {
+	if k.IsZero() {
+		return false
+	}
+	h := hmac.New(sha256.New, []byte(k.Encode()))
+	_, _ = io.WriteString(h, service) // a hash never fails to write
+	return hmac.Equal([]byte(hex.EncodeToString(h.Sum(nil))), []byte(mac))
+}
+
 func (k Key) mac(message string) []byte {
 	secret := k.secret()
 	h := hmac.New(sha256.New, secret[:])

@@ -109,7 +109,7 @@ func TestPropertyRoundTrip(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		c.Issuer = auth.Issuer
+		c.Issuer, c.KeyID = auth.Issuer, a.Signer.Public().ID
 		if got != c {
 			rt.Fatalf("minted %+v, read %+v", c, got)
 		}

@@ -10,7 +10,7 @@
 //
 // Keys are looked up by kid and nowhere else: jku, x5u, jwk and x5c in a header are text like any
 // unknown member, so the signature alone decides. Symmetric algorithms have no key here; the opt-in
-// HS256 mode of old clients is no business of this verifier.
+// HS256 mode of old clients is a verifier of its own (Legacy).
 package token
 
 import (
@@ -56,6 +56,7 @@ type Claims struct {
 	ExpiresAt   time.Time        // exp
 	ID          string           // jti
 	Thumbprint  string           // cnf.x5t#S256 (RFC 8705 §3.1): base64url SHA-256 of the certificate
+	KeyID       string           // kid of the header that was verified; signing pays no attention to it
 }
 
 // CheckAudience refuses claims that were minted for someone else than want. An empty want is nobody.

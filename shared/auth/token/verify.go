@@ -48,6 +48,16 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Claims, error) {
 	if !c.header.isAccessToken() {
 		return Claims{}, malformed("header: typ is not " + Type)
 	}
+	claims, err := v.verifyClaims(c)
+	if err != nil {
+		return Claims{}, err
+	}
+	v.Cache.keep(raw, c.key, claims, v.Now())
+	return claims, nil
+}
+
+// verifyClaims judges the claims of a token whose signature is good.
+func (v *Verifier) verifyClaims(c compact) (Claims, error) {
 	var w wireClaims
 	if err := decodeStrict(c.payload, &w, "claims"); err != nil {
 		return Claims{}, err
@@ -62,7 +72,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Claims, error) {
 	if !w.sameIdentity() {
 		return Claims{}, auth.Refuse(auth.IdentityMismatch, "sub, client_id and service_name differ")
 	}
-	v.Cache.keep(raw, c.key, claims, v.Now())
+	claims.KeyID = c.header.KeyID.value
 	return claims, nil
 }
 

@@ -40,7 +40,7 @@ func TestRoundTrip(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want.Issuer, want.NotBefore = auth.Issuer, want.IssuedAt
+			want.Issuer, want.NotBefore, want.KeyID = auth.Issuer, want.IssuedAt, a.Signer.Public().ID
 			if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b auth.Subject) bool { return a == b })); diff != "" {
 				t.Errorf("claims (-want +got):\n%s", diff)
 			}

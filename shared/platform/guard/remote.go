@@ -69,7 +69,9 @@ func (a *Authz) VerifySignature(ctx context.Context, s authn.Signed) (auth.Princ
 		signature.HeaderContentHash: s.Request.BodySHA256, signature.HeaderKey: s.MAC,
 		authn.HeaderProxyMarker: a.marker.Reveal(),
 	} {
-		req.Header.Set(name, value)
+		if value != "" { // what the legacy form of an API key leaves out
+			req.Header.Set(name, value)
+		}
 	}
 	authn.Forward(req.Header, authn.Original{
 		Method: s.Request.Method, Path: s.Request.Path, RawQuery: s.Request.RawQuery, Host: s.Request.Host,
@@ -86,6 +88,11 @@ func (a *Authz) VerifySignature(ctx context.Context, s authn.Signed) (auth.Princ
 	return a.read(res.StatusCode, body)
 }
 
+// told is a refusal that authz has told of.
+type told struct{ error }
+
+func (t told) Unwrap() error { return t.error }
+
 func (a *Authz) read(status int, body []byte) (auth.Principal, error) {
 	var answer struct {
 		Valid       bool        `json:"valid"`
@@ -101,7 +108,7 @@ func (a *Authz) read(status int, body []byte) (auth.Principal, error) {
 		if answer.Reason == "" || answer.Reason == auth.Allowed || answer.Reason.Status() != status {
 			return auth.Principal{}, fmt.Errorf("ask authz: status %d", status)
 		}
-		return auth.Principal{}, auth.Refuse(answer.Reason, answer.Message)
+		return auth.Principal{}, told{auth.Refuse(answer.Reason, answer.Message)}
 	}
 	subject, err := auth.ParseSubject(answer.ServiceName)
 	if err != nil {

@@ -90,6 +90,19 @@ func (k *KeyRing) Key(ctx context.Context, service auth.Subject, keyID string) (
 	return key, nil
 }
 
+// IDs returns the ids of a service's keys, for a MAC that does not say which of them it was made with.
+func (k *KeyRing) IDs(ctx context.Context, service auth.Subject) ([]string, error) {
+	r, err := k.ring(ctx, service)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(r.versions))
+	for i, version := range r.versions {
+		ids[i] = KeyID(version)
+	}
+	return ids, nil
+}
+
 func (k *KeyRing) ring(ctx context.Context, service auth.Subject) (ring, error) {
 	k.mu.Lock()
 	r, ok := k.rings[service]

@@ -12,6 +12,9 @@ import (
 // SigningKeySecret is the secret whose versions are the private keys that sign access tokens.
 const SigningKeySecret = "isectech-jwt-signing-key" //nolint:gosec // the name of a secret, not a secret
 
+// LegacySecret is the secret that old clients sign HS256 tokens with, where that is allowed.
+const LegacySecret = "isectech-jwt-access-secret" //nolint:gosec // the name of a secret, not a secret
+
 // The states of a signing key: published before it signs, signing, published after it signed, kept for the
 // decisions it explains when nothing it signed is valid any more, refused.
 const (

@@ -61,7 +61,7 @@ func (r *revoked) holds(p *auth.Principal) bool {
 				return true
 			}
 		}
-	} else if p.Method == auth.MethodAPIKey && len(r.apiKeys) > 0 {
+	} else if (p.Method == auth.MethodAPIKey || p.Method == auth.MethodLegacyKey) && len(r.apiKeys) > 0 {
 		if _, ok := r.apiKeys[apiKey{p.Subject.String(), p.KeyID}]; ok {
 			return true
 		}
