@@ -75,7 +75,7 @@ func FuzzOpen(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(id)
-	f.Add(base64.RawURLEncoding.EncodeToString(append(make([]byte, decisionHead), `{"k":"x"}`...)))
+	f.Add(base64.RawURLEncoding.EncodeToString(append([]byte{decisionVersion, fieldKeyID, 1, 'x'}, make([]byte, decisionMACLength)...)))
 	f.Add("AQ")
 	f.Fuzz(func(t *testing.T, other string) {
 		if _, err := fix.open(t.Context(), other); other != id && !errors.Is(err, errDecisionID) {

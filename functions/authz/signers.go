@@ -15,9 +15,9 @@ var errNoSigningKey = errors.New("no signing key is current")
 
 // signingKey is a private key of the platform, ready to use.
 type signingKey struct {
-	id          string
-	signer      *token.Signer
-	decisionKey []byte
+	id        string
+	signer    *token.Signer
+	decisions *decisionKey
 }
 
 // signers fetches signing keys from Secret Manager by the version that the store names, once each.
@@ -81,11 +81,11 @@ func (s *signers) load(ctx context.Context, rec trust.SigningKey) (*signingKey, 
 	if err != nil {
 		return nil, fmt.Errorf("signing key %s: %w", rec.ID, err)
 	}
-	decisionKey, err := deriveDecisionKey(value.Reveal())
+	decisions, err := deriveDecisionKey(value.Reveal())
 	if err != nil {
 		return nil, err
 	}
-	key = &signingKey{id: rec.ID, signer: signer, decisionKey: decisionKey}
+	key = &signingKey{id: rec.ID, signer: signer, decisions: decisions}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keys[rec.ID] = key
