@@ -64,7 +64,7 @@ func TestLoad(t *testing.T) {
 	want.Environment = auth.Staging
 	want.Project = "example.com:p-1"
 	want.RequestTimeout = config.PositiveDuration(time.Minute)
-	want.EnableMTLS = true
+	want.EnableMTLS, want.TrustedProxyHops = true, 1
 	want.TrustedProxyMarker = config.ProxyMarkers{config.NewSecret("0123456789abcdef"), config.NewSecret("fedcba9876543210")}
 	if got.Registry.String() != "https://r.example/x" {
 		t.Errorf("SERVICE_REGISTRY_URL = %q", got.Registry)
