@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"cmp"
 	"iter"
 	"maps"
 	"slices"
@@ -20,16 +19,16 @@ func Platform() auth.Subject { return platform }
 // Policy is a compiled document. It never changes and is safe for concurrent use.
 type Policy struct {
 	version  int64
-	callers  map[auth.Subject]caller
-	edges    map[pair]edge
-	rules    []rule // those of a pair lie together; edge says where
+	callers  table[caller]
+	edges    table[edge]
+	rules    []rule // what the edges are made from
 	services map[auth.Subject]Service
 	sorted   []auth.Subject          // of the services
 	names    map[string]auth.Subject // every name and alias of a service
 	mails    map[string]account      // of operators and service accounts
 }
 
-// caller is what a decision needs of a service or operator by itself.
+// caller is what a decision needs of a service or operator.
 type caller struct {
 	grant    auth.Scopes
 	envs     environments
@@ -47,18 +46,12 @@ func (c caller) grantIn(env auth.Environment) auth.Scopes {
 
 func (c caller) in(env auth.Environment) bool { return c.operator || c.envs.has(env) }
 
-// pair keys the edges; a decision about two services that have one needs no other lookup.
-type pair struct{ caller, target auth.Subject }
-
-// edge is the outcome of all rules of a pair. Where none of them depends on the method or path, it is
-// worked out for each environment beforehand.
-type edge struct {
-	open        environments
-	scopes      [numEnvironments]auth.Scopes
-	limits      [numEnvironments]*Limit
-	own         *Limit // the caller's
-	conditional bool
-	first, last uint32 // its rules are Policy.rules[first:last]
+// caller returns what is known of a service or operator; of nobody, that it may do nothing.
+func (p *Policy) caller(sub auth.Subject) caller {
+	if c := p.callers.get(pair{caller: sub}); c != nil {
+		return *c
+	}
+	return caller{}
 }
 
 // account is what an e-mail address stands for.
@@ -87,7 +80,7 @@ func Compile(doc *Document, version int64) (*Policy, error) {
 	}
 	p := &Policy{
 		version:  version,
-		callers:  make(map[auth.Subject]caller, len(doc.Services)+len(doc.Operators)),
+		callers:  newTable[caller](len(doc.Services) + len(doc.Operators)),
 		services: make(map[auth.Subject]Service, len(doc.Services)),
 		names:    make(map[string]auth.Subject, 2*len(doc.Services)),
 		mails:    make(map[string]account, len(doc.Operators)+len(doc.ServiceAccounts)),
@@ -101,7 +94,7 @@ func Compile(doc *Document, version int64) (*Policy, error) {
 	for mail, operator := range doc.Operators {
 		sub := auth.MustSubject(operatorPrefix + mail)
 		scopes := scopeSet(operator.Scopes)
-		p.callers[sub] = caller{grant: scopes, operator: true, limit: operator.RateLimit.limit(auth.Subject{})}
+		*p.callers.put(pair{caller: sub}) = caller{grant: scopes, operator: true, limit: operator.RateLimit.limit(auth.Subject{})}
 		p.mails[mail] = account{subject: sub, scopes: scopes}
 	}
 	for mail, a := range doc.ServiceAccounts {
@@ -117,7 +110,7 @@ func (p *Policy) addService(sub auth.Subject, entry ServiceEntry) {
 	aliases := slices.DeleteFunc(append([]string{sub.Alias()}, entry.Aliases...), func(alias string) bool {
 		return alias == sub.String()
 	})
-	p.callers[sub] = caller{grant: grant, envs: envs, limit: entry.RateLimit.limit(auth.Subject{})}
+	*p.callers.put(pair{caller: sub}) = caller{grant: grant, envs: envs, limit: entry.RateLimit.limit(auth.Subject{})}
 	p.services[sub] = Service{
 		Subject: sub, Grant: grant, Environments: envs.list(), Aliases: aliases, Description: entry.Description,
 	}
@@ -126,58 +119,6 @@ func (p *Policy) addService(sub auth.Subject, entry ServiceEntry) {
 		p.names[alias] = sub
 	}
 }
-
-// addEdges spreads the edges out into rules, lays those of a pair side by side and works out what can be.
-func (p *Policy) addEdges(edges []Edge) {
-	byPair := make(map[pair][]rule)
-	for i := range edges {
-		e := &edges[i]
-		methods, prefixes := slices.Clone(e.Methods), slices.Clone(e.PathPrefixes)
-		for j, target := range e.targets() {
-			key := pair{auth.MustSubject(e.Caller), auth.MustSubject(target)}
-			from, to := p.callers[key.caller], p.callers[key.target]
-			r := rule{
-				path:     e.rulePath(indexPath("edges", i), j),
-				deny:     e.denies(),
-				envs:     from.envs & to.envs,
-				methods:  methods,
-				prefixes: prefixes,
-				scopes:   scopeSet(e.Scopes),
-				limit:    e.RateLimit.limit(key.target),
-			}
-			if len(e.Environments) > 0 {
-				r.envs &= environmentSet(e.Environments)
-			}
-			switch {
-			case r.deny:
-			case r.scopes == 0:
-				r.scopes = from.grant
-			default:
-				r.scopes &= from.grant
-			}
-			byPair[key] = append(byPair[key], r)
-		}
-	}
-	p.edges = make(map[pair]edge, len(byPair))
-	for key, rules := range byPair {
-		e := edge{first: p.mark(), own: p.callers[key.caller].limit, conditional: slices.ContainsFunc(rules, func(r rule) bool { return r.conditional() })}
-		p.rules = append(p.rules, rules...)
-		e.last = p.mark()
-		if !e.conditional {
-			for i, env := range auth.Environments() {
-				if open, scopes, limit := judge(rules, &request{env: env}); open {
-					e.open |= 1 << i
-					e.scopes[i] = scopes
-					e.limits[i] = cmp.Or(limit, e.own)
-				}
-			}
-		}
-		p.edges[key] = e
-	}
-}
-
-// mark is the place of the next rule. MaxEdges keeps it far below the limits of its type.
-func (p *Policy) mark() uint32 { return uint32(len(p.rules)) } //nolint:gosec // G115: at most MaxEdges rules
 
 // Version returns the version that the policy was compiled with.
 func (p *Policy) Version() int64 { return p.version }
@@ -208,7 +149,7 @@ func (p *Policy) Services() iter.Seq[Service] {
 // Grant returns what a caller may be granted in an environment: nothing where it does not run. An
 // operator's does not depend on the environment.
 func (p *Policy) Grant(sub auth.Subject, env auth.Environment) auth.Scopes {
-	return p.callers[sub].grantIn(env)
+	return p.caller(sub).grantIn(env)
 }
 
 // Operator returns the scopes of the operator with an e-mail address.

@@ -1,10 +1,6 @@
 package policy
 
-import (
-	"cmp"
-
-	"github.com/isectech/service-networking/shared/auth"
-)
+import "github.com/isectech/service-networking/shared/auth"
 
 // Question is what a decision is about: an authenticated caller, what it asks for, and what is known
 // about it at the moment. Names are canonical; Policy.Resolve makes them so.
@@ -68,12 +64,30 @@ var reasons = [...]auth.Reason{
 	stageEnd:        auth.Allowed,
 }
 
-// facts are what the policy has to say about a question.
+// facts are what the policy has to say about a question. They travel in registers.
 type facts struct {
-	callerKnown, targetKnown bool
-	open                     bool        // the caller may reach the target with this request
-	ceiling                  auth.Scopes // what it may use there at most
-	limit                    *Limit      // what it counts against
+	is      fact
+	ceiling auth.Scopes // what the caller may use there at most
+	limit   *Limit      // what it counts against
+}
+
+// fact is a set of what is the case.
+type fact uint8
+
+const (
+	callerKnown fact = 1 << iota
+	targetKnown
+	open // the caller may reach the target with this request
+)
+
+func (f fact) has(one fact) bool { return f&one != 0 }
+
+// when returns f where something is the case, and nothing otherwise.
+func (f fact) when(is bool) fact {
+	if is {
+		return f
+	}
+	return 0
 }
 
 // Decide answers a question. It depends on nothing but the policy and the question, and without rules
@@ -87,37 +101,35 @@ func (p *Policy) decide(q *Question) Decision {
 
 // look looks up what the policy has to say.
 func (p *Policy) look(q *Question) facts {
-	switch q.Target {
-	case auth.Subject{}:
-		c, ok := p.callers[q.Caller]
-		return facts{callerKnown: ok, ceiling: c.grantIn(q.Environment), limit: c.limit}
-	case platform:
-		c, ok := p.callers[q.Caller]
-		return facts{
-			callerKnown: ok, targetKnown: true, open: c.in(q.Environment), ceiling: c.grantIn(q.Environment), limit: c.limit,
+	if q.Target.IsZero() || q.Target == platform {
+		c := p.callers.get(pair{caller: q.Caller})
+		if c == nil {
+			return facts{is: targetKnown}
 		}
+		if !c.in(q.Environment) {
+			return facts{is: callerKnown | targetKnown, limit: c.limit}
+		}
+		return facts{is: callerKnown | targetKnown | open, ceiling: c.grant, limit: c.limit}
 	}
-	e, ok := p.edges[pair{q.Caller, q.Target}]
-	if !ok {
-		_, callerKnown := p.callers[q.Caller]
-		target, targetKnown := p.callers[q.Target]
-		return facts{callerKnown: callerKnown, targetKnown: targetKnown && !target.operator}
+	e := p.edges.get(pair{q.Caller, q.Target})
+	if e == nil {
+		c, t := p.callers.get(pair{caller: q.Caller}), p.callers.get(pair{caller: q.Target})
+		return facts{is: callerKnown.when(c != nil) | targetKnown.when(t != nil && !t.operator)}
 	}
-	f := facts{callerKnown: true, targetKnown: true}
-	if e.conditional {
-		r := read(q)
-		f.open, f.ceiling, f.limit = judge(p.rules[e.first:e.last], &r)
-		f.limit = cmp.Or(f.limit, e.own)
-	} else if i, ok := environmentIndex(q.Environment); ok {
-		f.open, f.ceiling, f.limit = e.open&(1<<i) != 0, e.scopes[i], e.limits[i]
+	if e.closer {
+		return p.lookCloser(e, q)
 	}
-	return f
+	i, ok := environmentIndex(q.Environment)
+	if !ok || e.open&(1<<i) == 0 {
+		return facts{is: callerKnown | targetKnown}
+	}
+	return facts{is: callerKnown | targetKnown | open, ceiling: e.scopes[i]}
 }
 
 // judgeInOrder returns the first stage that fails, or stageEnd.
 func judgeInOrder(q *Question, f facts) stage {
 	switch {
-	case !f.callerKnown:
+	case !f.is.has(callerKnown):
 		return stageCaller
 	case q.Revoked:
 		return stageRevocation
@@ -126,9 +138,9 @@ func judgeInOrder(q *Question, f facts) stage {
 	}
 	if !q.Target.IsZero() {
 		switch {
-		case !f.targetKnown:
+		case !f.is.has(targetKnown):
 			return stageTarget
-		case !f.open:
+		case !f.is.has(open):
 			return stageEdge
 		case q.Audience != "" && q.Audience != q.Target.String():
 			return stageAudience

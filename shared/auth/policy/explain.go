@@ -50,7 +50,9 @@ var stageNames = [...]string{
 func (p *Policy) Explain(q Question) Explanation {
 	f := p.look(&q)
 	failed := judgeInOrder(&q, f)
-	x := explainer{p: p, q: &q, f: f, request: read(&q)}
+	x := explainer{p: p, q: &q, f: f, request: &request{Question: &q}}
+	x.request.read()
+	x.request.under(nil)
 	e := Explanation{Decision: p.decision(&q, f, failed)}
 	for s := range stageEnd {
 		r := Rule{Rule: stageNames[s], Path: x.path(s), Outcome: Passed}
@@ -80,15 +82,15 @@ type explainer struct {
 	p       *Policy
 	q       *Question
 	f       facts
-	request request
+	request *request
 }
 
 // path names the part of the document that a stage looks at, where it is one.
 func (x *explainer) path(s stage) string {
 	switch {
-	case s == stageCaller && x.f.callerKnown:
+	case s == stageCaller && x.f.is.has(callerKnown):
 		return subjectPath(x.q.Caller)
-	case s == stageTarget && x.f.targetKnown && x.q.Target != platform:
+	case s == stageTarget && x.f.is.has(targetKnown) && x.q.Target != platform:
 		return subjectPath(x.q.Target)
 	case s == stageScope:
 		return subjectPath(x.q.Caller) + ".scopes"
@@ -132,7 +134,7 @@ func (x *explainer) detail(s stage, passed bool) string {
 
 func (x *explainer) edgeDetail(passed bool) string {
 	q := x.q
-	c := x.p.callers[q.Caller]
+	c := x.p.caller(q.Caller)
 	switch {
 	case c.operator:
 		return choose(passed, "Every operator may address the platform.", "Operators may address the platform alone.")
@@ -151,10 +153,7 @@ func (x *explainer) edgeDetail(passed bool) string {
 }
 
 // rules returns the edges between the caller and the target.
-func (x *explainer) rules() []rule {
-	e := x.p.edges[pair{x.q.Caller, x.q.Target}]
-	return x.p.rules[e.first:e.last]
-}
+func (x *explainer) rules() []rule { return x.p.between(pair{x.q.Caller, x.q.Target}) }
 
 // edges says of each edge between the caller and the target what it did.
 func (x *explainer) edges() []Rule {
@@ -165,7 +164,7 @@ func (x *explainer) edges() []Rule {
 		if r.deny {
 			said.Rule = string(Deny)
 		}
-		if r.applies(&x.request) {
+		if r.applies(x.request) {
 			said.Outcome = Applied
 			switch {
 			case !r.deny:
@@ -186,30 +185,30 @@ func (x *explainer) edges() []Rule {
 
 // coverage says why a rule covers the request, or does not, or may.
 func (x *explainer) coverage(r *rule) string {
-	q := &x.request
+	q := x.request
 	var said []string
 	add := func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }
 	switch {
-	case !r.envs.has(q.env):
-		return fmt.Sprintf("It has no effect in the environment %s.", quote(string(q.env)))
-	case !r.conditional():
+	case r.envs&q.env == 0:
+		return fmt.Sprintf("It has no effect in the environment %s.", quote(string(q.Environment)))
+	case r.narrow == nil:
 		return "It covers every method and path."
-	case q.any:
+	case q.AnyRequest:
 		return "Whether it covers a request depends on the method or path, and there is no request yet."
 	}
-	if len(r.methods) > 0 {
-		list := strings.Join(r.methods, ", ")
+	if !r.narrow.methods.all() {
+		list := strings.Join(r.narrow.methods.list, ", ")
 		switch {
 		case x.q.Method == "":
 			add("It covers %s, and the method is unknown.", list)
 		case !q.methodSure:
-			add("It covers %s, and the method %s is not one that everybody reads alike.", list, quote(q.method))
+			add("It covers %s, and the method %s is not one that everybody reads alike.", list, quote(q.Method))
 		default:
-			add("It covers %s; the method is %s.", list, q.method)
+			add("It covers %s; the method is %s.", list, q.Method)
 		}
 	}
-	if len(r.prefixes) > 0 {
-		list := strings.Join(r.prefixes, ", ")
+	if len(r.narrow.prefixes) > 0 {
+		list := strings.Join(r.narrow.prefixes, ", ")
 		switch {
 		case x.q.Path == "":
 			add("It covers %s and below, and the path is unknown.", list)

@@ -45,7 +45,7 @@ func introduce(sub auth.Subject) string {
 // fixEdge names everything that stands in the way.
 func (x *explainer) fixEdge() string {
 	q := x.q
-	caller, target := x.p.callers[q.Caller], x.p.callers[q.Target]
+	caller, target := x.p.caller(q.Caller), x.p.caller(q.Target)
 	if caller.operator {
 		return "Let a service call, or address the platform: operators may address nothing else."
 	}
@@ -72,9 +72,9 @@ func (x *explainer) openWay() []string {
 	open := false
 	for i := range x.rules() {
 		switch r := &x.rules()[i]; {
-		case r.applies(&x.request) && r.deny && r.scopes == 0:
+		case r.applies(x.request) && r.deny && r.scopes == 0:
 			steps = append(steps, "take away or narrow the deny edge "+r.path)
-		case r.applies(&x.request) && !r.deny:
+		case r.applies(x.request) && !r.deny:
 			open = true
 		case !r.deny:
 			wider = append(wider, r.path)

@@ -8,10 +8,10 @@ import (
 // maxPathBytes is the longest request path that is read; longer ones are uncertain.
 const maxPathBytes = 8 << 10
 
-// The classes of bytes in a path as sent.
+// The classes of bytes in a path as sent; a byte of none is what it looks like.
 const (
-	plain = iota
-	slashOrDot
+	slash = 1 << iota
+	dot
 	percent
 	refused
 )
@@ -23,8 +23,10 @@ var classes = func() (table [256]uint8) {
 			table[c] = refused
 		case c == '%':
 			table[c] = percent
-		case c == '/' || c == '.':
-			table[c] = slashOrDot
+		case c == '/':
+			table[c] = slash
+		case c == '.':
+			table[c] = dot
 		}
 	}
 	return table
@@ -42,26 +44,25 @@ func canonicalPath(path string) (string, bool) {
 	if path == "" || path[0] != '/' || len(path) > maxPathBytes {
 		return "", false
 	}
-	escaped, tidy := false, true
+	var seen, untidy, before uint8
 	for i := range len(path) {
-		switch classes[path[i]] {
-		case refused:
-			return "", false
-		case percent:
-			escaped = true
-		case slashOrDot:
-			// A slash before a slash or a dot may begin a segment that is none.
-			tidy = tidy && (i == 0 || path[i-1] != '/')
-		}
+		class := classes[path[i]]
+		seen |= class
+		// A slash before a slash or a dot may begin a segment that is none. Minus one has all bits.
+		untidy |= -(before & slash) & class & (slash | dot)
+		before = class
 	}
-	if escaped {
+	if seen&refused != 0 {
+		return "", false
+	}
+	if seen&percent != 0 {
 		decoded, ok := decodeOnce(path)
 		if !ok {
 			return "", false
 		}
 		path = decoded
 	}
-	if !tidy {
+	if untidy != 0 {
 		return resolveDots(path)
 	}
 	if len(path) > 1 && path[len(path)-1] == '/' {

@@ -1,11 +1,6 @@
 package policy
 
-import (
-	"slices"
-	"strings"
-
-	"github.com/isectech/service-networking/shared/auth"
-)
+import "github.com/isectech/service-networking/shared/auth"
 
 // environments is a set of environments.
 type environments uint8
@@ -42,17 +37,19 @@ func (s environments) list() []auth.Environment {
 
 // rule is one edge between one caller and one target, as far as it can have any effect.
 type rule struct {
-	path     string // of the edge in the document
-	deny     bool
-	envs     environments // of those that both services are in
-	methods  []string     // none: all
-	prefixes []string     // none: all
-	scopes   auth.Scopes  // allow: what it carries, cut to the grant; deny: what it withholds, 0 the whole way
-	limit    *Limit       // of an allow edge with a rate
+	deny   bool
+	envs   environments // of those that both services are in
+	scopes auth.Scopes  // allow: what it carries, cut to the grant; deny: what it withholds, 0 the whole way
+	narrow *narrowing   // nil: it covers every method and path
+	limit  *Limit       // of an allow edge with a rate
+	path   string       // of the edge in the document
 }
 
-// conditional reports whether the rule depends on the method or path.
-func (r *rule) conditional() bool { return len(r.methods) > 0 || len(r.prefixes) > 0 }
+// narrowing is what a rule is narrowed to. Rules that are narrowed alike share one.
+type narrowing struct {
+	methods  methods
+	prefixes []string // none: all
+}
 
 // coverage says whether a rule covers a request.
 type coverage uint8
@@ -65,40 +62,68 @@ const (
 
 // request is what rules look at, read once.
 type request struct {
-	env    auth.Environment
-	any    bool // no request yet: is there one that would be let through?
-	method string
-	path   string // canonical
-	// methodSure and pathSure are false when that part is unspecified or can be read in two ways.
-	methodSure, pathSure bool
+	*Question
+
+	env        environments // that of the caller; none where it is none
+	number     uint16       // of the method, where it is a common one
+	methodSure bool         // the method is known and everybody reads it alike
+	pathRead   bool
+	pathSure   bool   // the path is known and everybody reads it alike
+	path       string // canonical
 }
 
-// read prepares the question for the rules that depend on its method and path.
-func read(q *Question) request {
-	r := request{env: q.Environment, any: q.AnyRequest, method: q.Method, methodSure: validMethod(q.Method)}
-	r.path, r.pathSure = canonicalPath(q.Path)
-	return r
+// read prepares the request's question for rules. The path is read when one of them asks.
+func (r *request) read() {
+	if i, ok := environmentIndex(r.Environment); ok {
+		r.env = 1 << i
+	}
+	r.number = methodNumber(r.Method)
+	r.methodSure = r.number != 0 || validMethod(r.Method)
+}
+
+func (r *request) under(prefixes []string) bool {
+	if !r.pathRead {
+		r.path, r.pathSure = canonicalPath(r.Path)
+		r.pathRead = true
+	}
+	for _, prefix := range prefixes {
+		if underPrefix(r.path, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // covers says whether the rule covers the request.
 func (r *rule) covers(q *request) coverage {
-	if !r.envs.has(q.env) {
+	switch {
+	case r.envs&q.env == 0:
 		return uncovered
+	case r.narrow == nil:
+		return covered
+	case q.AnyRequest:
+		return uncertain
 	}
+	return r.narrow.covers(q)
+}
+
+func (n *narrowing) covers(q *request) coverage {
 	result := covered
-	if len(r.methods) > 0 {
-		result = min(result, cover(q, q.methodSure, slices.Contains(r.methods, q.method)))
+	if !n.methods.all() {
+		if result = cover(q.methodSure, n.methods.has(q)); result == uncovered {
+			return uncovered
+		}
 	}
-	if len(r.prefixes) > 0 {
-		under := slices.ContainsFunc(r.prefixes, func(p string) bool { return underPrefix(q.path, p) })
-		result = min(result, cover(q, q.pathSure, under))
+	if len(n.prefixes) > 0 {
+		under := q.under(n.prefixes)
+		result = min(result, cover(q.pathSure, under))
 	}
 	return result
 }
 
-func cover(q *request, sure, match bool) coverage {
+func cover(sure, match bool) coverage {
 	switch {
-	case q.any || !sure:
+	case !sure:
 		return uncertain
 	case match:
 		return covered
@@ -115,7 +140,7 @@ func (r *rule) applies(q *request) bool {
 	case covered:
 		return true
 	case uncertain:
-		return r.deny != q.any
+		return r.deny != q.AnyRequest
 	default:
 		return false
 	}
@@ -141,15 +166,4 @@ func judge(rules []rule, q *request) (open bool, scopes auth.Scopes, limit *Limi
 		}
 	}
 	return open, scopes &^ withheld, limit
-}
-
-// validMethod reports whether a method is one that everybody reads alike: an upper-case HTTP token.
-func validMethod(method string) bool {
-	for i := range len(method) {
-		c := method[i]
-		if (c < 'A' || c > 'Z') && !isDigit(c) && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
-			return false
-		}
-	}
-	return method != "" && len(method) <= 32
 }

@@ -1,0 +1,60 @@
+package policy
+
+import "github.com/isectech/service-networking/shared/auth"
+
+// pair keys what lies between a caller and a target; {sub, zero} keys what a subject is by itself.
+type pair struct{ caller, target auth.Subject }
+
+// hash mixes the hashes of both subjects, which are random already, so that the order counts.
+func (k pair) hash() uint64 { return k.caller.Hash()*0x9e3779b97f4a7c15 ^ k.target.Hash() }
+
+// table is a hash table that is filled once and then read by every decision. It is what Go's map is but
+// for the hashing, which was done when the names were read.
+type table[V any] struct {
+	slots []slot[V] // a power of two of them, at least a quarter of them empty
+}
+
+type slot[V any] struct {
+	key   pair // its caller is zero where nothing is
+	value V
+}
+
+// newTable returns a table with room for n entries.
+func newTable[V any](n int) table[V] {
+	size := 4
+	for size*3/4 <= n {
+		size *= 2
+	}
+	return table[V]{slots: make([]slot[V], size)}
+}
+
+// get returns the place of the value of a key, nil where it has none.
+func (t *table[V]) get(key pair) *V {
+	if key.caller.IsZero() {
+		return nil
+	}
+	for i := key.hash(); len(t.slots) > 0; i++ {
+		s := &t.slots[i&uint64(len(t.slots)-1)]
+		if s.key == key {
+			return &s.value
+		}
+		if s.key.caller.IsZero() {
+			break
+		}
+	}
+	return nil
+}
+
+// put returns the place of the value of a key that is not zero, which is made where it has none.
+func (t *table[V]) put(key pair) *V {
+	mask := uint64(len(t.slots) - 1)
+	for i := key.hash() & mask; ; i = (i + 1) & mask {
+		s := &t.slots[i]
+		if s.key.caller.IsZero() {
+			s.key = key
+		}
+		if s.key == key {
+			return &s.value
+		}
+	}
+}
