@@ -29,19 +29,21 @@ type evidence struct {
 
 // question is the evidence as the policy is asked it.
 func (e *evidence) question() (policy.Question, error) {
-	q := policy.Question{
-		Environment: e.Environment, Audience: e.Audience, Method: e.Method, Path: e.Path,
+	caller, err := auth.ParseSubject(e.Caller)
+	if err != nil || e.Target == "" {
+		return e.about(caller, auth.Subject{}), err
+	}
+	target, err := auth.ParseSubject(e.Target)
+	return e.about(caller, target), err
+}
+
+// about is question for whoever has the caller and the target at hand.
+func (e *evidence) about(caller, target auth.Subject) policy.Question {
+	return policy.Question{
+		Caller: caller, Environment: e.Environment, Target: target, Audience: e.Audience, Method: e.Method, Path: e.Path,
 		Held: e.Held, Required: e.Required,
 		Revoked: e.Reason == auth.Revoked, Quarantined: e.Reason == auth.Quarantined, RateLimited: e.Reason == auth.RateLimited,
 	}
-	var err error
-	if q.Caller, err = auth.ParseSubject(e.Caller); err != nil {
-		return q, err
-	}
-	if e.Target != "" {
-		q.Target, err = auth.ParseSubject(e.Target)
-	}
-	return q, err
 }
 
 // The fields of evidence as bytes: a letter for each, followed by a number, or by a text's length and the text.

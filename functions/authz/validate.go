@@ -6,12 +6,12 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/authn"
 	"github.com/isectech/service-networking/shared/platform/guard"
 	"github.com/isectech/service-networking/shared/platform/httpx"
+	"github.com/isectech/service-networking/shared/platform/telemetry"
 	"github.com/isectech/service-networking/shared/platform/trust"
 )
 
@@ -34,7 +34,7 @@ type verdict struct {
 	evidence
 	detail    string
 	principal auth.Principal
-	required  []string
+	unknown   []string // what was required and is no scope
 	quota     quota
 }
 
@@ -57,7 +57,7 @@ func (s *Service) validate(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return err
 	}
-	return s.answer(w, r, v)
+	return s.answer(w, r, &v)
 }
 
 // validateAppended is validate for a proxy that asks with the method, the host and the target of the request it
@@ -72,30 +72,25 @@ func (s *Service) judge(v *verdict, r *http.Request, st *trust.State, credential
 	p := v.principal
 	v.Caller, v.Environment, v.Audience, v.AuthMethod = p.Subject.String(), p.Environment, p.Audience, p.Method
 	v.Method, v.Path, v.Held = original.Method, original.Path, p.Scopes
+	var target auth.Subject
 	targets := r.Header.Values(headerTargetService)
 	switch {
 	case len(targets) > 1:
 		return httpx.InvalidRequest("the request is malformed", httpx.FieldError{Field: headerTargetService, Message: "is repeated"})
 	case len(targets) == 1:
-		target, err := auth.ParseSubject(targets[0])
-		if err != nil {
+		var err error
+		if target, err = named(targets[0], st); err != nil {
 			return httpx.InvalidRequest("the request is malformed", httpx.FieldError{Field: headerTargetService, Message: "is no service's name"})
-		}
-		if known, ok := st.Resolve(targets[0]); ok {
-			target = known
 		}
 		v.Target = target.String()
 		var unknown []string
 		v.Required, unknown = auth.ParseScopes(strings.Join(r.Header.Values(headerRequiredScopes), " "))
 		v.UnknownScopes = len(unknown) > 0
-		v.required = append(v.Required.Names(), unknown...)
+		v.unknown = unknown
 	default:
 		v.Audience = "" // without a target it is not judged
 	}
-	q, err := v.question()
-	if err != nil {
-		return err
-	}
+	q := v.about(p.Subject, target)
 	q.Revoked = st.Revoked(credentials...)
 	q.Quarantined = v.isolated(q, st)
 	d := st.Policy.Decide(q)
@@ -166,7 +161,7 @@ func refusalDetail(err error) string {
 }
 
 // answer writes a verdict, and the one line of log that every denial and a share of the allows gets.
-func (s *Service) answer(w http.ResponseWriter, r *http.Request, v verdict) error {
+func (s *Service) answer(w http.ResponseWriter, r *http.Request, v *verdict) error {
 	id, err := s.seal(r.Context(), v.evidence)
 	if err != nil {
 		return err
@@ -180,33 +175,22 @@ func (s *Service) answer(w http.ResponseWriter, r *http.Request, v verdict) erro
 		refused.Fields["valid"], refused.Fields["decision"] = false, effect(v.Reason)
 		refused.Fields["policy_version"], refused.Fields["decision_id"] = v.PolicyVersion, id
 		if v.Reason == auth.InsufficientScope {
-			refused.Fields["required"] = v.required
+			refused.Fields["required"] = v.required()
 		}
 		return refused
 	}
-	p := v.principal
-	h := w.Header()
-	v.quota.setHeaders(h)
-	h.Set(headerAuthMethod, string(p.Method))
-	h.Set(headerAuthServiceName, p.Subject.String())
-	h.Set(headerAuthServiceID, p.ServiceID)
-	h.Set(headerAuthScopes, p.Scopes.String())
-	body := map[string]any{
-		"valid": true, "decision": "allow", "reason": auth.Allowed, "auth_method": p.Method,
-		"service_name": p.Subject.String(), "service_id": p.ServiceID, "environment": p.Environment,
-		"scopes": p.Scopes.Names(), "policy_version": v.PolicyVersion, "decision_id": id,
-	}
-	if p.ExpiresAt != 0 {
-		body["expires_at"] = time.Unix(p.ExpiresAt, 0).UTC().Format(time.RFC3339)
-	}
-	return httpx.WriteJSON(w, http.StatusOK, body)
+	v.quota.setHeaders(w.Header())
+	v.tellProxy(w.Header())
+	httpx.AppendJSON(w, http.StatusOK, func(b []byte) []byte { return v.append(b, id) })
+	return nil
 }
 
-// record logs a decision.
-func (s *Service) record(r *http.Request, v verdict, id string) {
+// record logs a decision. An allow that gets no line gets no access line either.
+func (s *Service) record(r *http.Request, v *verdict, id string) {
 	level, decision := slog.LevelWarn, "deny"
 	if v.Reason == auth.Allowed {
 		if rand.Float64() >= s.cfg.AllowLogRate { //nolint:gosec // a sample of log lines needs no secrecy
+			telemetry.Quiet(r.Context())
 			return
 		}
 		level, decision = slog.LevelInfo, "allow"
@@ -216,5 +200,5 @@ func (s *Service) record(r *http.Request, v verdict, id string) {
 		slog.String("auth_method", string(v.AuthMethod)), slog.String("service_name", v.Caller),
 		slog.String("environment", string(v.Environment)), slog.String("target", v.Target),
 		slog.String("method", v.Method), slog.String("path", v.Path), slog.Any("scopes", v.Held.Names()),
-		slog.Any("required", v.required), slog.Int64("policy_version", v.PolicyVersion), slog.String("decision_id", id))
+		slog.Any("required", v.required()), slog.Int64("policy_version", v.PolicyVersion), slog.String("decision_id", id))
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"iter"
 	"math/bits"
 	"strings"
 )
@@ -52,16 +53,33 @@ func (s Scopes) Has(want Scopes) bool { return s&want == want }
 // Len returns the number of scopes in s.
 func (s Scopes) Len() int { return bits.OnesCount8(uint8(s)) }
 
+// All yields the names of the scopes in a fixed order.
+func (s Scopes) All() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i, name := range scopeNames {
+			if s&(1<<i) != 0 && !yield(name) {
+				return
+			}
+		}
+	}
+}
+
 // Names lists the scopes in a fixed order; never nil, so that it encodes as [].
 func (s Scopes) Names() []string {
 	names := make([]string, 0, s.Len())
-	for i, name := range scopeNames {
-		if s&(1<<i) != 0 {
-			names = append(names, name)
-		}
+	for name := range s.All() {
+		names = append(names, name)
 	}
 	return names
 }
 
 // String joins the names with spaces, the form of the scope parameter and claim.
-func (s Scopes) String() string { return strings.Join(s.Names(), " ") }
+func (s Scopes) String() string { return joined[s&AllScopes] }
+
+// joined is what String returns, of every set: it is asked at each decision.
+var joined = func() (all [AllScopes + 1]string) {
+	for s := range Scopes(len(all)) {
+		all[s] = strings.Join(s.Names(), " ")
+	}
+	return all
+}()

@@ -36,16 +36,24 @@ func Annotate(ctx context.Context, attrs ...slog.Attr) { telemetry.Annotate(ctx,
 
 // SetPrincipal puts the authenticated caller on the request's log lines.
 func SetPrincipal(ctx context.Context, p auth.Principal) {
-	attrs := []slog.Attr{
+	attrs := [...]slog.Attr{
 		slog.String("auth_method", string(p.Method)),
 		slog.String("service_name", p.Subject.String()),
-		slog.Any("scopes", p.Scopes.Names()),
+		slog.Any("scopes", scopes(p.Scopes)),
+		slog.String("service_id", p.ServiceID),
 	}
-	if p.ServiceID != "" {
-		attrs = append(attrs, slog.String("service_id", p.ServiceID))
+	n := len(attrs)
+	if p.ServiceID == "" {
+		n--
 	}
-	telemetry.Annotate(ctx, attrs...)
+	telemetry.Annotate(ctx, attrs[:n]...)
 }
+
+// scopes are listed when a line is written, which is not for every request.
+type scopes auth.Scopes
+
+// LogValue implements slog.LogValuer.
+func (s scopes) LogValue() slog.Value { return slog.AnyValue(auth.Scopes(s).Names()) }
 
 // HandlerFunc is a handler that returns what went wrong instead of writing it.
 type HandlerFunc func(w http.ResponseWriter, r *http.Request) error

@@ -147,6 +147,20 @@ func WriteJSON(w http.ResponseWriter, status int, v any) error {
 	return err
 }
 
+// AppendJSON answers with the JSON that encode appends, a newline at its end.
+func AppendJSON(w http.ResponseWriter, status int, encode func([]byte) []byte) {
+	w.Header()["Content-Type"] = jsonType
+	w.WriteHeader(status)
+	if b, ok := w.(*buffer); ok { // which keeps it anyway
+		b.body = encode(b.body)
+		return
+	}
+	_, _ = w.Write(encode(nil)) // a caller that is gone cannot be told
+}
+
+// jsonType is the Content-Type of all answers.
+var jsonType = []string{"application/json"}
+
 func marshal(v any) ([]byte, error) {
 	return json.Marshal(v, json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
 }
