@@ -26,6 +26,9 @@ import (
 // Name is the function's own service name.
 const Name = "isectech-register"
 
+// FunctionName is the name that the function for HTTP is registered under.
+const FunctionName = "Register"
+
 // Deps is what the function is made of.
 type Deps struct {
 	Store   store.Store
@@ -64,10 +67,11 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s := &Service{cfg: cfg, deps: deps, trust: trust.NewSource(deps.Store, deps.Now), metrics: deps.Metrics.ForService(Name)}
 	s.trust.Keep(cfg.MaxStale.Duration()) // discovery outlives the store; writing does not
 	s.guard = &guard.Guard{
-		Hops:       authn.Hops{Match: cfg.TrustedProxyMarker.Match},
+		Hops:       authn.Hops{Match: cfg.TrustedProxyMarker.Match, Depth: cfg.TrustedProxyHops},
 		Trust:      s.trust,
 		Tokens:     &token.Verifier{Keys: s.trust, Now: deps.Now},
 		Signatures: authz,
+		Security:   events.Monitor(FunctionName, deps.Publisher, deps.Metrics, deps.Now, deps.Logger),
 		Metrics:    s.metrics,
 		Logger:     deps.Logger,
 	}
@@ -75,7 +79,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		s.guard.Certificates = &clientcert.Reader{Now: deps.Now}
 	}
 	s.registry = registry.New(registry.Options{
-		Store: deps.Store, Names: s.names, Now: deps.Now, Freshness: freshness,
+		Store: deps.Store, Names: s.names, Isolation: s.isolation, Now: deps.Now, Freshness: freshness,
 		AllowLoopback: cfg.AllowLoopback, MinInterval: cfg.minInterval(), MaxStale: cfg.MaxStale.Duration(), Version: deps.Version,
 		OnError: func(err error) {
 			deps.Logger.Error("registry record cannot be read", slog.String("error", err.Error()))
@@ -83,6 +87,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	})
 	return s, nil
 }
+
+// Flush tells, when the process ends, of security events that were held back.
+func (s *Service) Flush(ctx context.Context) error { return s.guard.Security.Flush(ctx) }
 
 // freshness is how old a snapshot may be before the store is asked for what is new. With the time that takes, a
 // change is seen everywhere within a second.

@@ -11,10 +11,14 @@ import (
 
 // ETag identifies what a reader sees of an instance, apart from the end of its lease: heartbeats keep it.
 func (i *Instance) ETag() string {
+	tag := `"` + strconv.FormatInt(i.Generation, 10)
 	if i.Lapsed {
-		return `"` + strconv.FormatInt(i.Generation, 10) + `-lapsed"`
+		tag += "-lapsed"
 	}
-	return `"` + strconv.FormatInt(i.Generation, 10) + `"`
+	if i.Status == Quarantined { // which comes and goes without the record
+		tag += "-quarantined"
+	}
+	return tag + `"`
 }
 
 // ETagOf identifies a list of instances in the same way.
@@ -27,7 +31,7 @@ func ETagOf(instances []Instance, next string) string {
 	return `"` + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12]) + `"`
 }
 
-var generationTag = regexp.MustCompile(`^"([1-9][0-9]{0,17})(-lapsed)?"$`)
+var generationTag = regexp.MustCompile(`^"([1-9][0-9]{0,17})(-lapsed)?(-quarantined)?"$`)
 
 // ParseIfMatch reads an If-Match header for Call.IfMatch: one of our tags, or * for any. The empty header
 // demands nothing. ok is false for everything else, weak tags and lists among it, which match nothing

@@ -118,6 +118,13 @@ func elsewhere(env auth.Environment, count int) Exclusion {
 // exclusion says why an instance of the right environment is not chosen; out is false where it may be.
 func (v View) exclusion(e *entry, endpoint string) (why Exclusion, out bool) {
 	why.ServiceID = e.ServiceID
+	if since, isolated := v.isolated(e.ServiceName); isolated {
+		at := since
+		why.Reason, why.Since = string(Quarantined), &at
+		why.Detail = fmt.Sprintf("its service is in quarantine since %s", since.Format(time.RFC3339))
+		why.Remedy = remedies[Quarantined]
+		return why, true
+	}
 	if _, ok := e.endpoint(endpoint); !ok {
 		why.Reason, why.Detail = reasonNoEndpoint, fmt.Sprintf("it has no endpoint named %s", quote(endpoint))
 		why.Remedy = "register it with such an endpoint, or ask for one that it has"

@@ -49,17 +49,21 @@ func (v View) List(f Filter) (Listing, error) {
 	if limit == 0 {
 		limit = DefaultPage
 	}
-	kind, term := narrowed.narrowest()
+	search := narrowed
+	if v.isolation != nil {
+		search.Status = "" // the index knows the statuses of the records alone
+	}
+	kind, term := search.narrowest()
 	for id := range v.snapshot.postings.ids(kind, term, after) {
 		e, _ := v.snapshot.entries.get(id)
-		if !narrowed.lets(e, v.now) {
+		if !v.lets(narrowed, e) {
 			continue
 		}
 		if len(page.Instances) == limit {
 			page.Next = f.token(page.Instances[limit-1].ServiceID)
 			break
 		}
-		page.Instances = append(page.Instances, e.instance(v.now))
+		page.Instances = append(page.Instances, v.instance(e))
 	}
 	return page, nil
 }
@@ -96,10 +100,11 @@ func (f Filter) narrowest() (kind postingKind, term string) {
 	}
 }
 
-func (f Filter) lets(e *entry, now int64) bool {
+// lets reports whether a filter lets an instance through.
+func (v View) lets(f Filter, e *entry) bool {
 	if f.Name != "" && e.ServiceName != f.Name || f.Environment != "" && e.Environment != f.Environment ||
 		f.Region != "" && e.Region != f.Region || f.Version != "" && e.Version != f.Version ||
-		f.Status != "" && (e.Status != f.Status || e.lapsed(now)) {
+		f.Status != "" && (v.status(e) != f.Status || e.lapsed(v.now)) {
 		return false
 	}
 	if f.Tag == "" {

@@ -67,6 +67,9 @@ func (v View) pick(env auth.Environment, name, endpoint string) *candidate {
 	if !ok || at < 0 || s.pools[at] == nil {
 		return nil
 	}
+	if _, out := v.isolated(name); out {
+		return nil
+	}
 	p := s.pools[at]
 	t := p.ready()
 	if t == nil {

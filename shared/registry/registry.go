@@ -56,6 +56,8 @@ type Options struct {
 	MaxStale      time.Duration // one older than this is not served; 0 means 24 hours
 	ReadTimeout   time.Duration // of one refresh; 0 means 10 seconds
 	OnError       func(error)   // told of documents that cannot be read; nil: no one is
+	// Isolation returns which services are in quarantine; nil, or what it returns: none is.
+	Isolation func(ctx context.Context) Isolation
 	// Version, where there is one, returns a text that changes with every change of a record, at little cost:
 	// while it stays the same the records are not read, though at least every fifth time all the same. ok is
 	// false while it is not known.
@@ -65,12 +67,13 @@ type Options struct {
 // Registry performs registrations on a store and answers reads from a snapshot of it. It is safe for
 // concurrent use, and any number of them may share a store.
 type Registry struct {
-	store store.Store
-	names func() Names
-	now   func() time.Time
-	rules Rules // without names
-	cache *cache
-	fresh freshness
+	store     store.Store
+	names     func() Names
+	isolation func(context.Context) Isolation
+	now       func() time.Time
+	rules     Rules // without names
+	cache     *cache
+	fresh     freshness
 }
 
 // New returns a Registry. It reads nothing yet.
@@ -80,7 +83,7 @@ func New(o Options) *Registry {
 		onError = func(error) {}
 	}
 	r := &Registry{
-		store: o.Store, names: o.Names, now: o.Now,
+		store: o.Store, names: o.Names, isolation: o.Isolation, now: o.Now,
 		rules: Rules{AllowLoopback: o.AllowLoopback, MinInterval: o.MinInterval},
 		cache: newCache(o.Store, onError),
 	}

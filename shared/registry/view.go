@@ -12,10 +12,11 @@ import (
 // View is the registry as one request sees it: a snapshot, the names in force, and the moment at which
 // leases are judged. It is cheap to make and must not outlive the request.
 type View struct {
-	snapshot *Snapshot
-	names    Names
-	now      int64 // microseconds
-	age      time.Duration
+	snapshot  *Snapshot
+	names     Names
+	isolation Isolation // nil: nothing is in quarantine
+	now       int64     // microseconds
+	age       time.Duration
 }
 
 // View returns the registry as it is now. A snapshot older than Options.Freshness is brought up to date
@@ -32,7 +33,11 @@ func (r *Registry) view(ctx context.Context, whole bool) (View, error) {
 		return View{}, err
 	}
 	age, _ := r.fresh.age(now)
-	return View{snapshot: r.cache.current.Load(), names: r.names(), now: now.UnixMicro(), age: age}, nil
+	v := View{snapshot: r.cache.current.Load(), names: r.names(), now: now.UnixMicro(), age: age}
+	if r.isolation != nil {
+		v.isolation = r.isolation(ctx)
+	}
+	return v, nil
 }
 
 // Index is the commit time, in microseconds since 1970, of the newest change contained such that none before it
@@ -51,7 +56,7 @@ func (v View) Instance(id string) (Instance, bool) {
 	if !ok {
 		return Instance{}, false
 	}
-	return e.instance(v.now), true
+	return v.instance(e), true
 }
 
 // ServiceName returns the name of the service that a name or alias means. While the names are not known
@@ -89,6 +94,10 @@ func (v View) Counts() Counts {
 	for e := range v.snapshot.entries.all() {
 		if e.lapsed(v.now) {
 			c.Lapsed++
+		}
+		if status := v.status(e); status != e.Status {
+			c.Statuses[e.Status]--
+			c.Statuses[status]++
 		}
 	}
 	return c

@@ -78,8 +78,8 @@ func (v View) ChangesSince(index int64, ref string, env auth.Environment) ([]Cha
 	kind, term := f.narrowest()
 	for id := range v.snapshot.postings.ids(kind, term, "") {
 		e, _ := v.snapshot.entries.get(id)
-		if at := e.updatedAt.UnixMicro(); at > index && at <= v.snapshot.whole && f.lets(e, v.now) {
-			found = append(found, Change{changeType(e, index), e.instance(v.now)})
+		if at := e.updatedAt.UnixMicro(); at > index && at <= v.snapshot.whole && v.lets(f, e) {
+			found = append(found, Change{changeType(e, index), v.instance(e)})
 		}
 	}
 	if index != 0 {

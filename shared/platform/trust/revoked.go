@@ -66,7 +66,10 @@ func (r *revoked) holds(p *auth.Principal) bool {
 			return true
 		}
 	}
-	if p.Serial != "" && len(r.serials) > 0 {
+	if len(r.serials) > 0 {
+		if p.Serial == "" { // of a certificate that a proxy does not tell it of, nobody can say that it is none of these
+			return p.Method == auth.MethodMTLS
+		}
 		if _, ok := r.serials[p.Serial]; ok {
 			return true
 		}

@@ -81,9 +81,12 @@ func (st *State) Quarantined(service auth.Subject) bool {
 	return ok
 }
 
+// AnyQuarantined reports whether Quarantines may hold anything.
+func (st *State) AnyQuarantined() bool { return !st.revoked.none() && len(st.revoked.quarantines) > 0 }
+
 // Quarantine returns the quarantine that a service is in at this moment.
 func (st *State) Quarantine(service auth.Subject) (Quarantine, bool) {
-	if st.revoked.none() || len(st.revoked.quarantines) == 0 {
+	if !st.AnyQuarantined() {
 		return Quarantine{}, false
 	}
 	q, ok := st.revoked.quarantines[service]
