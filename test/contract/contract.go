@@ -30,6 +30,7 @@ type Platform struct {
 	*platformtest.Platform
 	URL      string
 	Register *register.Service
+	handler  http.Handler
 }
 
 // Start starts a platform that lasts as long as the test. Its authorizer exchanges no ID tokens.
@@ -39,7 +40,7 @@ func Start(t *testing.T) *Platform {
 	mux := http.NewServeMux()
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-	p.URL = server.URL
+	p.URL, p.handler = server.URL, mux
 
 	var authzConfig authz.Config
 	var registerConfig register.Config
@@ -81,6 +82,7 @@ type Request struct {
 	Type   string // of the body: JSON unless said
 	Header http.Header
 	Edit   func(*http.Request) // the last touch, after signing
+	Client *http.Client        // who connects: anyone unless said
 }
 
 // Answer is what came back.
@@ -131,7 +133,7 @@ func Send(ctx context.Context, url string, r Request, sign Sign) (Answer, error)
 	if r.Edit != nil {
 		r.Edit(req)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := cmp.Or(r.Client, http.DefaultClient).Do(req)
 	if err != nil {
 		return Answer{}, err
 	}

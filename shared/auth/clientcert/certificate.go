@@ -32,7 +32,7 @@ func FromCertificate(leaf *x509.Certificate, now time.Time) (Identity, error) {
 	case !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth):
 		return Identity{}, unfit("the client certificate is not for client authentication")
 	case leaf.SerialNumber == nil || leaf.SerialNumber.Sign() <= 0 || leaf.SerialNumber.BitLen() > 8*maxSerial:
-		return Identity{}, unfit("the client certificate has no serial number of the form that RFC 5280 asks for")
+		return Identity{}, unfit("the client certificate has no serial number of a usable form")
 	case now.Before(leaf.NotBefore):
 		return Identity{}, auth.Refuse(auth.NotYetValid, "the client certificate is not valid yet")
 	case now.After(leaf.NotAfter):

@@ -276,10 +276,10 @@ func TestCertificates(t *testing.T) {
 func TestParseSerial(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"1": "1", "01": "1", "00:01": "1", "AD": "ad", "0aD3e": "ad3e", "00:ad:3E": "ad3e", strings.Repeat("ff", 20): strings.Repeat("ff", 20),
-		"00" + strings.Repeat("ff", 20): strings.Repeat("ff", 20),
+		"1": "1", "01": "1", "00:01": "1", "AD": "ad", "0aD3e": "ad3e", "00:ad:3E": "ad3e", strings.Repeat("ff", 32): strings.Repeat("ff", 32),
+		"00" + strings.Repeat("ff", 32): strings.Repeat("ff", 32),
 		"":                              "", "0": "", "00:00": "", ":": "", "a:b": "", "ad:": "", ":ad": "", "0xad": "", "-1": "", " 1": "", "ad 3e": "",
-		"1" + strings.Repeat("ff", 20): "", strings.Repeat("0", 64): "", "ä": "",
+		"1" + strings.Repeat("ff", 32): "", strings.Repeat("0", 66): "", "ä": "",
 	} {
 		got, err := clientcert.ParseSerial(text)
 		if got != want || (err == nil) != (want != "") {

@@ -12,11 +12,12 @@ import (
 	"github.com/isectech/service-networking/shared/auth/spiffe"
 )
 
-// maxSerial is the length in bytes of the longest serial number (RFC 5280 §4.1.2.2).
-const maxSerial = 20
+// maxSerial is the length in bytes of the longest serial number. RFC 5280 §4.1.2.2 allows 20; others have been
+// seen.
+const maxSerial = 32
 
 // errSerial means that a text is no serial number.
-var errSerial = errors.New("serial number: want hexadecimal digits, or pairs of them with colons between")
+var errSerial = errors.New("want a number above 0 in hexadecimal digits, or in pairs of them with colons between")
 
 // ParseSerial returns the one form that a certificate's serial number has on this platform, lower-case hex
 // without leading zeros, of any form that tools print: in either case, with or without leading zeros, with or

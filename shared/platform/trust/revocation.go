@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/auth/clientcert"
 	"github.com/isectech/service-networking/shared/auth/token"
 	"github.com/isectech/service-networking/shared/store"
 )
@@ -41,9 +42,8 @@ type Revocation struct {
 
 // Limits of what a revocation or a quarantine says.
 const (
-	MaxReason    = 512 // bytes
-	maxSerialHex = 64  // RFC 5280 §4.1.2.2 allows 40; others have been seen
-	maxTokenID   = 128 // of a jti
+	MaxReason  = 512 // bytes
+	maxTokenID = 128 // of a jti
 )
 
 // outlives is how long after its issue no token is good any more, by whoever's clock.
@@ -103,25 +103,14 @@ func ParseTokenID(s string) (string, error) {
 	return s, nil
 }
 
-// ParseSerial returns the serial number of a certificate in the form of auth.Principal: lower-case hex
-// without leading zeros. Pairs may be separated by colons, as openssl prints them.
+// ParseSerial returns the serial number of a certificate in the form of auth.Principal, of any form that tools
+// print.
 func ParseSerial(s string) (string, error) {
-	digits := strings.ToLower(s)
-	if strings.Contains(digits, ":") {
-		for pair := range strings.SplitSeq(digits, ":") {
-			if len(pair) != 2 {
-				return "", fmt.Errorf("serial: %w: want pairs of hex digits between colons", errRevocation)
-			}
-		}
-		digits = strings.ReplaceAll(digits, ":", "")
+	serial, err := clientcert.ParseSerial(s)
+	if err != nil {
+		return "", fmt.Errorf("serial: %w: %w", errRevocation, err)
 	}
-	if len(digits) > maxSerialHex || strings.Trim(digits, "0123456789abcdef") != "" {
-		return "", fmt.Errorf("serial: %w: want at most %d hex digits", errRevocation, maxSerialHex)
-	}
-	if digits = strings.TrimLeft(digits, "0"); digits == "" {
-		return "", fmt.Errorf("serial: %w: want a number above 0", errRevocation)
-	}
-	return digits, nil
+	return serial, nil
 }
 
 // Quarantine is the document quarantines/<service_name>: the service calls nobody, nobody calls it, and
