@@ -61,6 +61,10 @@ type Service struct {
 // minutes that a nonce counts. Beyond it signed requests get 503 rather than a second chance.
 const maxNonces = 1_000_000
 
+// maxTokens is about how many tokens one instance need not verify again: those of a hundred services with ten
+// instances each that call thirty others.
+const maxTokens = 1 << 15
+
 // New returns the authorizer.
 func New(cfg Config, deps Deps) *Service {
 	s := &Service{cfg: cfg, deps: deps}
@@ -77,7 +81,7 @@ func New(cfg Config, deps Deps) *Service {
 	s.guard = &guard.Guard{
 		Hops:       authn.Hops{Match: cfg.TrustedProxyMarker.Match, Depth: cfg.TrustedProxyHops},
 		Trust:      s.trust,
-		Tokens:     s.tokenVerifier(&token.Verifier{Keys: s.trust, Now: deps.Now}),
+		Tokens:     s.tokenVerifier(&token.Verifier{Keys: s.trust, Now: deps.Now, Cache: token.NewCache(maxTokens)}),
 		Signatures: s,
 		Security:   events.Monitor(FunctionName, deps.Publisher, deps.Metrics, deps.Now, deps.Logger),
 		Metrics:    deps.Metrics.ForService(Name),

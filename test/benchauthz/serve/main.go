@@ -76,11 +76,14 @@ func program(ctx context.Context, args []string, stdin io.Reader, stdout io.Writ
 	return nil
 }
 
+// unlimited is a rate that is counted and never used up: one caller asks all.
+const unlimited = "1000000000/1m"
+
 // authorizer is the function as its composition root makes it, but over back ends in a directory, with the
-// configuration's defaults and a log that goes to a file.
+// configuration's defaults but for the rate, and a log that goes to a file.
 func authorizer(ctx context.Context, dir string) (http.Handler, func(), error) {
 	var cfg authz.Config
-	if err := config.Load(func(string) (string, bool) { return "", false }, &cfg); err != nil {
+	if err := config.Load(func(name string) (string, bool) { return unlimited, name == "RATE_LIMIT" }, &cfg); err != nil {
 		return nil, nil, err
 	}
 	db, err := boltstore.Open(filepath.Join(dir, "platform.db"), boltstore.Options{Now: time.Now})
