@@ -38,6 +38,7 @@ type cli struct {
 	Validate   ValidateCmd   `cmd:"" help:"Print the decision on a token, and on what it is to be used for."`
 	Explain    ExplainCmd    `cmd:"" help:"Show the rules behind a decision."`
 	Policy     PolicyCmd     `cmd:"" help:"The policy."`
+	Keys       KeysCmd       `cmd:"" help:"The keys that sign access tokens."`
 	Register   RegisterCmd   `cmd:"" help:"Register an instance of a service."`
 	Services   ServicesCmd   `cmd:"" help:"List registered instances."`
 	Resolve    ResolveCmd    `cmd:"" help:"Find a service's instances, or one endpoint to call."`

@@ -47,6 +47,10 @@ var routes = map[string]answer{
 	"GET " + journal + "?limit=2&object=services%2Fbackend-services-001": {http.StatusOK, `{"entries":[{"id":"e-1","object":"services/backend-services-001","sequence":1,"op":"create",` +
 		`"actor":"isectech-backend-services","cause":"req-9","commit":"c","at":"2026-01-04T12:00:00Z","hash":"h"}],"next_page_token":"p2"}`},
 
+	"GET /internal/auth/keys": {http.StatusOK, `{"keys":[{"kid":"kid-1","algorithm":"ES256","state":"current","since":"2026-01-04T12:00:00Z","secret_version":1}],` +
+		`"next":{"step":"create","due_at":"2026-02-03T11:45:00Z"}}`},
+	"POST /internal/auth/keys/rotate": {http.StatusOK, `{"done":[{"step":"create","kid":"kid-2"}],"keys":[{"kid":"kid-1","algorithm":"ES256","state":"current","since":"2026-01-04T12:00:00Z","secret_version":1},` +
+		`{"kid":"kid-2","algorithm":"ES256","state":"next","since":"2026-01-05T12:00:00Z","secret_version":2}],"next":{"step":"promote","kid":"kid-2","due_at":"2026-01-05T12:15:00Z"}}`},
 	"GET /internal/auth/policy": {http.StatusOK, `{"services":{},"edges":[]}`},
 	"GET /internal/auth/decisions/id.mac": {http.StatusOK, `{"decision_id":"id.mac","decided_at":"2026-01-04T12:00:00Z","decision":"deny","reason":"untrusted_edge",` +
 		`"message":"isectech-frontend may not call isectech-backend-services","auth_method":"jwt","caller":"isectech-frontend","environment":"production",` +
