@@ -130,8 +130,8 @@ func Agree(found []auth.Principal, h http.Header, names Names) error {
 		if p.Subject != first.Subject {
 			return auth.Refuse(auth.IdentityMismatch, "the request's credentials name different services")
 		}
-		if p.Environment == "" || p.Method == auth.MethodAPIKey { // a key is good wherever its service runs
-			continue
+		if p.Environment == "" || p.Method == auth.MethodAPIKey || p.Method == auth.MethodLegacyKey {
+			continue // a key is good wherever its service runs
 		}
 		if env != "" && p.Environment != env {
 			return auth.Refuse(auth.IdentityMismatch, "the request's credentials are of different environments")
