@@ -82,6 +82,7 @@ func TestRevoked(t *testing.T) {
 		"holder":           holder,
 		"bound token":      with(bearer, func(p *auth.Principal) { p.TokenID, p.Serial, p.IssuedAt = "FFFF", "1f", now.Unix()+9 }),
 		"another holder":   with(holder, func(p *auth.Principal) { p.Serial = "1f0" }),
+		"silent holder":    with(holder, func(p *auth.Principal) { p.Serial = "" }),
 	}
 	for name, tc := range map[string]struct {
 		revoke trust.Revocation
@@ -92,7 +93,7 @@ func TestRevoked(t *testing.T) {
 		"service":    {trust.Revocation{Kind: trust.RevokedSubject, Value: caller, RevokedAt: now}, []string{"bearer", "issued before", "by another key"}},
 		"kid":        {trust.Revocation{Kind: trust.RevokedKey, Value: "k2"}, []string{"by another key"}},
 		"API key":    {trust.Revocation{Kind: trust.RevokedAPIKey, Service: caller, Value: "k2"}, []string{"signer"}},
-		"serial":     {trust.Revocation{Kind: trust.RevokedSerial, Value: "1f"}, []string{"holder", "bound token"}},
+		"serial":     {trust.Revocation{Kind: trust.RevokedSerial, Value: "1f"}, []string{"holder", "bound token", "silent holder"}},
 		"some later": {trust.Revocation{Kind: "mood", Value: "AAAA"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
