@@ -102,3 +102,17 @@ func BenchmarkCompile(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkDiff compares policies of many services: one with itself, and with one whose every edge is another.
+func BenchmarkDiff(b *testing.B) {
+	const n = 10_000
+	from, _ := crowd(b, n, true)
+	to, _ := crowd(b, n, false)
+	for name, pair := range map[string][2]*policy.Policy{"same": {from, from}, "everything": {from, to}} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				policy.Diff(pair[0], pair[1], 100)
+			}
+		})
+	}
+}

@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/isectech/service-networking/shared/auth"
+import (
+	"iter"
+
+	"github.com/isectech/service-networking/shared/auth"
+)
 
 // pair keys what lies between a caller and a target; {sub, zero} keys what a subject is by itself.
 type pair struct{ caller, target auth.Subject }
@@ -55,6 +59,17 @@ func (t *table[V]) put(key pair) *V {
 		}
 		if s.key == key {
 			return &s.value
+		}
+	}
+}
+
+// keys yields the keys.
+func (t *table[V]) keys() iter.Seq2[pair, struct{}] {
+	return func(yield func(pair, struct{}) bool) {
+		for i := range t.slots {
+			if !t.slots[i].key.caller.IsZero() && !yield(t.slots[i].key, struct{}{}) {
+				return
+			}
 		}
 	}
 }
