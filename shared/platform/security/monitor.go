@@ -207,6 +207,9 @@ func (m *Monitor) failed(due *telling) {
 
 // Flush tells of what happened again after it was told, when the process ends.
 func (m *Monitor) Flush(ctx context.Context) error {
+	if m == nil {
+		return nil
+	}
 	m.mu.Lock()
 	var due []*telling
 	for _, t := range m.told {
