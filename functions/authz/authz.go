@@ -55,6 +55,7 @@ type Service struct {
 	// rotation changes the keys that signers sign with.
 	rotation *signingkeys.Keys
 	guard    *guard.Guard
+	bounds   revocationBounds
 }
 
 // maxNonces bounds the nonces that one instance remembers: 1,600 signed requests a second for the ten
@@ -67,7 +68,7 @@ const maxTokens = 1 << 15
 
 // New returns the authorizer.
 func New(cfg Config, deps Deps) *Service {
-	s := &Service{cfg: cfg, deps: deps}
+	s := &Service{cfg: cfg, deps: deps, bounds: defaultBounds}
 	s.trust = trust.NewSource(deps.Store, deps.Now)
 	s.keys = trust.NewKeyRing(deps.Store, deps.Secrets, deps.Now)
 	s.signers = newSigners(s.trust, deps.Secrets)

@@ -23,16 +23,16 @@ var (
 // Every instance remembers each revoked token until the token has expired, which takes 16 minutes at most. A
 // revocation beyond the bound is refused and never forgotten; that of everything a service was issued takes one
 // place. What owners leave is for operators.
-const (
-	maxOwnRevoked = 80_000
-	maxRevoked    = 100_000
-)
+var defaultBounds = revocationBounds{own: 80_000, all: 100_000}
 
-func maxRevokedTokens(operator bool) int {
+// revocationBounds are how many tokens may be revoked one by one at a time, by their owners and by anyone.
+type revocationBounds struct{ own, all int }
+
+func (b revocationBounds) of(operator bool) int {
 	if operator {
-		return maxRevoked
+		return b.all
 	}
-	return maxOwnRevoked
+	return b.own
 }
 
 // How a change is decided anew when another came first, and how far ahead of the clock the moment up to which
@@ -48,8 +48,7 @@ const keyRevocationLife = 400 * 24 * time.Hour
 // keyRevocation revokes a signing key. It is out of the key set before there is a record of the reason, so that
 // a call that is cut off leaves the safe half done.
 func (s *Service) keyRevocation(r *http.Request, asked *trust.Revocation, kid string) error {
-	keys := signingkeys.Keys{Store: s.deps.Store, Secrets: s.deps.Secrets, Now: s.deps.Now}
-	err := keys.Revoke(r.Context(), kid, asked.Actor, httpx.RequestID(r.Context()))
+	err := s.rotation.Revoke(r.Context(), kid, asked.Actor, httpx.RequestID(r.Context()))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return httpx.NotFound("there is no such signing key").Because(err)

@@ -80,7 +80,7 @@ func (s *Service) revoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if asked.Kind == trust.RevokedToken && st.RevokedTokens() >= maxRevokedTokens(operator) {
+	if asked.Kind == trust.RevokedToken && st.RevokedTokens() >= s.bounds.of(operator) {
 		return errTooManyRevoked
 	}
 	done, err := s.recordRevocation(r.Context(), asked, httpx.RequestID(r.Context()))
