@@ -2,6 +2,7 @@ package trust
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"time"
 
@@ -29,6 +30,14 @@ func (st *State) readAt() time.Time {
 		return st.RevokedAt
 	}
 	return st.ReadAt
+}
+
+// key returns the key that verifies tokens of a kid.
+func (st *State) key(ctx context.Context, kid string) (token.Key, error) {
+	if k, ok := st.SigningKey(kid); ok && k.State == KeyRevoked {
+		return token.Key{}, auth.Refuse(auth.Revoked, "the key that signed the token is revoked")
+	}
+	return st.Keys.Key(ctx, kid)
 }
 
 // SigningKey returns the record of a signing key by its kid.

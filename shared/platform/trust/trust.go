@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/policy"
 	"github.com/isectech/service-networking/shared/auth/token"
 	"github.com/isectech/service-networking/shared/store"
@@ -53,6 +52,7 @@ type Source struct {
 	keepFor time.Duration
 	feed    *feed
 	told    atomic.Int64 // how often there was something new to look for
+	looked  atomic.Int64 // when an unknown key was last looked for, in Unix microseconds
 	current atomic.Pointer[State]
 	failed  atomic.Pointer[failure] // the last look at the store, where it failed
 	turn    chan struct{}           // holds one: whoever is looking
@@ -207,17 +207,29 @@ func CompilePolicy(data json.RawMessage, version int64) (*policy.Policy, error) 
 	return p, nil
 }
 
-// Key returns the key of a token by its kid, so that a Source is the token.Keys of a verifier. An unknown
-// kid costs no read of its own: what is believed is at most a second old anyway.
+// Key returns the key of a token by its kid, so that a Source is the token.Keys of a verifier. For a kid that is
+// not known the store is looked at anew, at most once a second for all of them: where a leaked key was revoked
+// another instance may sign with a new one already.
 func (s *Source) Key(ctx context.Context, kid string) (token.Key, error) {
 	st, err := s.State(ctx)
 	if err != nil {
 		return token.Key{}, err
 	}
-	if k, ok := st.SigningKey(kid); ok && k.State == KeyRevoked {
-		return token.Key{}, auth.Refuse(auth.Revoked, "the key that signed the token is revoked")
+	key, err := st.key(ctx, kid)
+	if !errors.Is(err, token.ErrUnknownKey) || !s.mayLookFor(st) {
+		return key, err
 	}
-	return st.Keys.Key(ctx, kid)
+	s.Look()
+	if st, err = s.State(ctx); err != nil {
+		return token.Key{}, err
+	}
+	return st.key(ctx, kid)
+}
+
+// mayLookFor reports whether it is time to look for a key that st does not hold.
+func (s *Source) mayLookFor(st *State) bool {
+	now, last := s.now(), s.looked.Load()
+	return now.After(st.readAt()) && now.Sub(time.UnixMicro(last)) >= freshFor && s.looked.CompareAndSwap(last, now.UnixMicro())
 }
 
 // Latest returns what was believed last, without a look at the store; nil before the first State.
