@@ -9,6 +9,23 @@ import (
 	"github.com/isectech/service-networking/shared/platform/telemetry"
 )
 
+// Bounds of what a caller's words take up in a line: every denial gets one.
+const (
+	maxLoggedPath  = 512
+	maxLoggedWord  = 64
+	maxLoggedWords = 16
+)
+
+func clip(s string, n int) string { return s[:min(len(s), n)] }
+
+func clipAll(words []string) []string {
+	some := make([]string, 0, min(len(words), maxLoggedWords))
+	for _, w := range words[:cap(some)] {
+		some = append(some, clip(w, maxLoggedWord))
+	}
+	return some
+}
+
 // recordNoToken logs that a token was refused to someone whose own credentials, where there were any, are good.
 // One that was refused for what the request's form is says nothing about the caller, and is no security event.
 func (s *Service) recordNoToken(r *http.Request, who auth.Principal, err error) {

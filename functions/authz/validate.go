@@ -199,6 +199,6 @@ func (s *Service) record(r *http.Request, v *verdict, id string) {
 		slog.String("decision", decision), slog.String("reason", string(v.Reason)), slog.String("detail", v.detail),
 		slog.String("auth_method", string(v.AuthMethod)), slog.String("service_name", v.Caller),
 		slog.String("environment", string(v.Environment)), slog.String("target", v.Target),
-		slog.String("method", v.Method), slog.String("path", v.Path), slog.Any("scopes", v.Held.Names()),
-		slog.Any("required", v.required()), slog.Int64("policy_version", v.PolicyVersion), slog.String("decision_id", id))
+		slog.String("method", clip(v.Method, maxLoggedWord)), slog.String("path", clip(v.Path, maxLoggedPath)), slog.Any("scopes", v.Held.Names()),
+		slog.Any("required", clipAll(v.required())), slog.Int64("policy_version", v.PolicyVersion), slog.String("decision_id", id))
 }

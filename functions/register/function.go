@@ -13,7 +13,7 @@ import (
 )
 
 func init() {
-	boot.HTTP("Register", entry((*Service).Handler))
+	boot.HTTP(FunctionName, entry((*Service).Handler))
 	boot.HTTP(CommandName, entry((*Service).Commands))
 	boot.HTTP(ChangedName, entry((*Service).Changes))
 }
@@ -33,6 +33,7 @@ func entry(face func(*Service) http.Handler) boot.Build {
 		if err != nil {
 			return nil, err
 		}
+		env.OnShutdown("security events", s.Flush) // before what they are published with
 		return face(s), nil
 	}
 }

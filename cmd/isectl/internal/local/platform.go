@@ -17,9 +17,11 @@ import (
 
 	"github.com/isectech/service-networking/functions/authz"
 	"github.com/isectech/service-networking/functions/register"
+	"github.com/isectech/service-networking/shared/auth/ratelimit"
 	"github.com/isectech/service-networking/shared/platform/config"
 	"github.com/isectech/service-networking/shared/platform/httpx"
 	"github.com/isectech/service-networking/shared/platform/redis"
+	"github.com/isectech/service-networking/shared/platform/signingkeys"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
 )
 
@@ -36,8 +38,11 @@ type Options struct {
 	Ready  func(Info) // called once requests are answered
 }
 
-// drainFor is how long requests under way get when the platform is told to stop.
-const drainFor = 10 * time.Second
+// How long the platform takes when it is told to stop: for requests under way, and for telling what it noticed.
+const (
+	drainFor = 10 * time.Second
+	flushFor = 2 * time.Second
+)
 
 // Run runs the platform until ctx ends.
 func Run(ctx context.Context, o Options) (err error) {
@@ -97,9 +102,15 @@ func Run(ctx context.Context, o Options) (err error) {
 	group.Go(func() error { return m.serve(ctx) })
 	group.Go(func() error { return m.tellChanges(ctx, b.db, o.Now, logger) })
 	group.Go(func() error {
-		return tick(ctx, &ticker{store: b.Store, db: b.db, metrics: p.metrics, now: o.Now, logger: logger, sweep: p.sweep})
+		return tick(ctx, &ticker{
+			store: b.Store, db: b.db, metrics: p.metrics, now: o.Now, logger: logger, sweep: p.sweep,
+			keys: &signingkeys.Keys{Store: b.Store, Secrets: b.Secrets, Now: o.Now},
+		})
 	})
-	return group.Wait()
+	err = group.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushFor)
+	defer cancel()
+	return errors.Join(err, p.flush(last))
 }
 
 // platform is all functions together.
@@ -107,6 +118,7 @@ type platform struct {
 	authz, register, commands, own http.Handler
 
 	sweep   func(context.Context) error
+	flush   func(context.Context) error // of security events that were held back
 	metrics *telemetry.Metrics
 }
 
@@ -124,7 +136,7 @@ func (o Options) compose(b *backends, m *messaging, info Info, logger *slog.Logg
 	}
 	p := &platform{metrics: b.metrics}
 	authzDeps := authz.Deps{
-		Store: b.Store, Secrets: b.Secrets, Assertions: idTokens, Now: o.Now, Metrics: p.metrics,
+		Store: b.Store, Secrets: b.Secrets, Assertions: idTokens, Now: o.Now, Metrics: p.metrics, Publisher: m.publisher,
 		Logger: logger.With("service", authz.Name),
 	}
 	registerDeps := register.Deps{
@@ -133,6 +145,7 @@ func (o Options) compose(b *backends, m *messaging, info Info, logger *slog.Logg
 	}
 	if b.redis != nil {
 		authzDeps.Nonces = redis.NewNonces(b.redis, o.Now)
+		authzDeps.Limits = redis.NewLimits(b.redis, ratelimit.NewMemory(authz.MaxLimited, o.Now), p.metrics.RateLimitCheck)
 		registerDeps.SharedBy(b.redis, b.Store, registerConfig.Environment, o.Now)
 	}
 	authorizer := authz.New(authzConfig, authzDeps)
@@ -147,6 +160,7 @@ func (o Options) compose(b *backends, m *messaging, info Info, logger *slog.Logg
 	p.authz, p.register, p.commands = authorizer.Handler(), registrar.Handler(), registrar.Commands()
 	p.own = httpx.Wrap(own, httpx.Options{Now: o.Now, Logger: logger, Errors: addErrors(), Service: serviceName})
 	p.sweep = registrar.Sweep
+	p.flush = func(ctx context.Context) error { return errors.Join(authorizer.Flush(ctx), registrar.Flush(ctx)) }
 	m.functions.add(register.CommandName, p.commands)
 	m.functions.add(register.ChangedName, registrar.Changes())
 	return p, nil
