@@ -25,6 +25,8 @@ require (
 	github.com/google/go-cmp v0.7.0
 	github.com/isectech/service-networking/shared/platform v0.0.0
 	github.com/isectech/service-networking/shared/store v0.0.0-00010101000000-000000000000
+	github.com/yuin/gopher-lua v1.1.2
+	go.yaml.in/yaml/v3 v3.0.5
 	golang.org/x/mod v0.42.0
 	golang.org/x/sync v0.24.0
 	google.golang.org/api v0.311.0

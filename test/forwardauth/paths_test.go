@@ -67,7 +67,7 @@ func TestPaths(t *testing.T) {
 	each(t, func(t *testing.T, b *bench, proxy string) {
 		tokens := []string{b.token(t, backend), b.token(t, frontend)}
 		passed := 0
-		for _, target := range append(made(300), hostile...) {
+		for _, target := range append(made(150), hostile...) {
 			for i, bearer := range tokens {
 				if i == 1 && strings.HasPrefix(target, "/orders/1") {
 					continue

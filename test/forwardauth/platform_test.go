@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -82,16 +81,17 @@ func newBench(t *testing.T) *bench {
 	service := authz.New(cfg, authz.Deps{
 		Store: b.Store, Secrets: b.Secrets, Now: b.Clock.Now, Logger: b.Logger(), Metrics: telemetry.NewMetrics(),
 	})
-	b.authz = serve(t, b.watch(service.Handler()))
-	b.backend, b.frontend = serve(t, b.service(backend)), serve(t, b.service(frontend))
+	headers := httpx.Server(nil, b.Logger()).MaxHeaderBytes
+	b.authz = serve(t, b.watch(service.Handler()), headers)
+	b.backend, b.frontend = serve(t, b.service(backend), headers), serve(t, b.service(frontend), headers)
 	return b
 }
 
-// serve serves as the platform does, and not longer than the test.
-func serve(t *testing.T, h http.Handler) *httptest.Server {
+// serve serves as long as the test lasts, requests with headers up to a size.
+func serve(t *testing.T, h http.Handler, headers int) *httptest.Server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
-	s.Config.MaxHeaderBytes = httpx.Server(h, slog.New(slog.DiscardHandler)).MaxHeaderBytes
+	s.Config.MaxHeaderBytes = headers
 	s.Start()
 	t.Cleanup(func() {
 		s.CloseClientConnections()

@@ -54,7 +54,10 @@ func TestSigned(t *testing.T) {
 			"host before the path": func(a *ask) { a.target = "http://other.isectech.com" + a.target },
 			// The proxy tells authz the digest that the client states. It is the service that compares the body.
 			"digest": func(a *ask) { a.header = append(a.header, "X-Content-SHA256: "+signature.BodyDigest([]byte("other"))) },
-			"forged": func(a *ask) { a.header = append(a.header, "X-Forwarded-Host: orders.isectech.com:8443", "X-Forwarded-Uri: "+one.target); a.host = "x" },
+			"forged": func(a *ask) {
+				a.header = append(a.header, "X-Forwarded-Host: orders.isectech.com:8443", "X-Forwarded-Uri: "+one.target)
+				a.host = "x"
+			},
 		} {
 			changed := b.signed(t, gateway, one)
 			change(&changed)
