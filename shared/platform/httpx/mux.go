@@ -10,12 +10,22 @@ import (
 // form, or lacks its final slash, is simply unknown, so that what was authorized is what is served.
 type Mux struct {
 	mux    *http.ServeMux
+	fixed  map[endpoint]fixed // routes without a wildcard, which need no search
 	prefix string
 	under  HandlerFunc
 }
 
 // NewMux returns a Mux without routes.
-func NewMux() *Mux { return &Mux{mux: http.NewServeMux()} }
+func NewMux() *Mux { return &Mux{mux: http.NewServeMux(), fixed: map[endpoint]fixed{}} }
+
+// endpoint is a method and a path.
+type endpoint struct{ method, path string }
+
+// fixed is a route to one endpoint.
+type fixed struct {
+	pattern string
+	http.Handler
+}
 
 // route is a handler of ours among those that ServeMux makes up.
 type route struct{ http.Handler }
@@ -60,6 +70,9 @@ func (m *Mux) HandleHTTP(pattern string, h http.Handler) {
 		panic("httpx: pattern " + pattern + " names no method")
 	}
 	m.mux.Handle(pattern, route{h})
+	if method, path, _ := strings.Cut(pattern, " "); !strings.ContainsAny(path, "{ ") && !strings.HasSuffix(path, "/") && path[0] == '/' {
+		m.fixed[endpoint{method, path}] = fixed{pattern, h}
+	}
 }
 
 // HandleUnder has f serve every request whose target begins with prefix as it was sent, whatever its method and
@@ -71,6 +84,11 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if m.under != nil && strings.HasPrefix(r.RequestURI, m.prefix) {
 		r.Pattern = m.prefix
 		Handle(m.under).ServeHTTP(w, r)
+		return
+	}
+	if f, ok := m.fixed[endpoint{r.Method, r.URL.Path}]; ok && r.URL.RawPath == "" {
+		r.Pattern = f.pattern
+		f.ServeHTTP(w, r)
 		return
 	}
 	a := attempt{to: w}
