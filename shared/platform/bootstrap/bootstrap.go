@@ -5,7 +5,6 @@ package bootstrap
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/isectech/service-networking/shared/auth/policy"
 	"github.com/isectech/service-networking/shared/auth/token"
 	"github.com/isectech/service-networking/shared/platform/secrets"
+	"github.com/isectech/service-networking/shared/platform/signingkeys"
 	"github.com/isectech/service-networking/shared/platform/trust"
 	"github.com/isectech/service-networking/shared/store"
 )
@@ -90,29 +90,16 @@ func (p *Platform) makeSigningKey(ctx context.Context) (bool, error) {
 	if found, err := p.hasSigningKey(ctx); found || err != nil {
 		return false, err
 	}
-	private, err := token.GenerateKey(token.ES256)
+	private, record, err := signingkeys.Generate(token.ES256)
 	if err != nil {
 		return false, err
 	}
-	encoded, err := token.MarshalPrivateKey(private)
-	if err != nil {
+	if record.SecretVersion, err = p.putSecret(ctx, trust.SigningKeySecret, private); err != nil {
 		return false, err
 	}
-	kid, err := token.Thumbprint(private.Public())
-	if err != nil {
-		return false, err
-	}
-	jwk, err := json.Marshal(token.Key{ID: kid, Algorithm: token.ES256, Public: private.Public()})
-	if err != nil {
-		return false, err
-	}
-	version, err := p.putSecret(ctx, trust.SigningKeySecret, encoded)
-	if err != nil {
-		return false, err
-	}
-	record := trust.SigningKey{Algorithm: token.ES256, State: trust.KeyCurrent, SecretVersion: version, JWK: jwk}
+	record.State = trust.KeyCurrent // nobody verifies by keys from before it
 	_, err = p.Store.Commit(ctx, store.Batch{
-		Writes: []store.Write{{Ref: trust.SigningKeyRef(kid), Data: record, If: store.Absent()}},
+		Writes: []store.Write{{Ref: trust.SigningKeyRef(record.ID), Data: record, If: store.Absent()}},
 		Actor:  p.Actor.String(), Cause: p.Cause, Once: firstSigningKey,
 	})
 	if errors.Is(err, store.ErrDuplicate) {
