@@ -39,6 +39,8 @@ type cli struct {
 	Explain    ExplainCmd    `cmd:"" help:"Show the rules behind a decision."`
 	Policy     PolicyCmd     `cmd:"" help:"The policy."`
 	Keys       KeysCmd       `cmd:"" help:"The keys that sign access tokens."`
+	Quarantine QuarantineCmd `cmd:"" help:"Isolate a service, or end that."`
+	Revoke     RevokeCmd     `cmd:"" help:"Take back tokens, keys or certificates."`
 	Register   RegisterCmd   `cmd:"" help:"Register an instance of a service."`
 	Services   ServicesCmd   `cmd:"" help:"List registered instances."`
 	Resolve    ResolveCmd    `cmd:"" help:"Find a service's instances, or one endpoint to call."`

@@ -51,11 +51,32 @@ var routes = map[string]answer{
 		`"next":{"step":"create","due_at":"2026-02-03T11:45:00Z"}}`},
 	"POST /internal/auth/keys/rotate": {http.StatusOK, `{"done":[{"step":"create","kid":"kid-2"}],"keys":[{"kid":"kid-1","algorithm":"ES256","state":"current","since":"2026-01-04T12:00:00Z","secret_version":1},` +
 		`{"kid":"kid-2","algorithm":"ES256","state":"next","since":"2026-01-05T12:00:00Z","secret_version":2}],"next":{"step":"promote","kid":"kid-2","due_at":"2026-01-05T12:15:00Z"}}`},
-	"GET /internal/auth/policy": {http.StatusOK, `{"services":{},"edges":[]}`},
+	"GET /internal/auth/policy":           {http.StatusOK, `{"services":{},"edges":[]}`},
+	"GET /internal/auth/policy?version=2": {http.StatusOK, `{"services":{},"edges":[],"operators":{}}`},
+	"POST /internal/auth/revoke":          {http.StatusOK, `{"kind":"service_name","value":"isectech-api-gateway","actor":"CALLER","revoked_at":"2026-01-04T12:00:00Z","expires_at":"2026-01-04T12:16:01Z"}`},
+	"POST /internal/auth/quarantine": {http.StatusOK, `{"service_name":"isectech-api-gateway","reason":"odd","actor":"operator:ops@isectech.com",` +
+		`"since":"2026-01-04T12:00:00Z","expires_at":"2026-01-04T16:00:00Z"}`},
+	"GET /internal/auth/quarantine": {http.StatusOK, `{"quarantines":[{"service_name":"isectech-api-gateway","reason":"odd","actor":"operator:ops@isectech.com",` +
+		`"since":"2026-01-04T12:00:00Z"}]}`},
+	"DELETE /internal/auth/quarantine/api-gateway": {http.StatusNoContent, ""},
+	"DELETE /internal/auth/quarantine/nobody":      {http.StatusNotFound, `{"error":"not_found","message":"the policy knows no service of that name","request_id":"req-8"}`},
+
 	"GET /internal/auth/decisions/id.mac": {http.StatusOK, `{"decision_id":"id.mac","decided_at":"2026-01-04T12:00:00Z","decision":"deny","reason":"untrusted_edge",` +
 		`"message":"isectech-frontend may not call isectech-backend-services","auth_method":"jwt","caller":"isectech-frontend","environment":"production",` +
 		`"target":"isectech-backend-services","method":"GET","path":"/x","scopes":["api:read"],"required":[],"policy_version":3,` +
 		`"rules":[{"rule":"known_caller","outcome":"passed","detail":"it is in the policy"},{"rule":"edge","path":"edges","outcome":"failed","detail":"no edge"}]}`},
+}
+
+// replacement is the answer to a new policy. One that knows isectech-raced comes too late.
+func replacement(h http.Header, policy []byte) answer {
+	switch {
+	case h.Get("If-Match") != `"3"` || h.Get("Content-Type") != "application/json":
+		return answer{http.StatusBadRequest, `{"error":"invalid_request","message":"not as it was seen"}`}
+	case strings.Contains(string(policy), `"isectech-raced"`):
+		return answer{http.StatusPreconditionFailed, `{"error":"precondition_failed","message":"a precondition of the request does not hold","generation":4}`}
+	default:
+		return answer{http.StatusOK, `{"version":4,"changed":true,"findings":[{"path":"operators","severity":"warning","code":"no_administrator","message":"Nobody."}]}`}
+	}
 }
 
 // validation is the answer of validate, which depends on headers.
