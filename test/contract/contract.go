@@ -18,6 +18,7 @@ import (
 	"github.com/isectech/service-networking/functions/register"
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/platform/config"
+	"github.com/isectech/service-networking/shared/platform/events/eventstest"
 	"github.com/isectech/service-networking/shared/platform/platformtest"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
 )
@@ -28,15 +29,16 @@ const Marker = "a-marker-for-tests-alone"
 // Platform is the platform behind one address.
 type Platform struct {
 	*platformtest.Platform
-	URL      string
-	Register *register.Service
-	handler  http.Handler
+	URL       string
+	Register  *register.Service
+	Published *eventstest.Recorder
+	handler   http.Handler
 }
 
 // Start starts a platform that lasts as long as the test. Its authorizer exchanges no ID tokens.
 func Start(t *testing.T) *Platform {
 	t.Helper()
-	p := &Platform{Platform: platformtest.New(t)}
+	p := &Platform{Platform: platformtest.New(t), Published: new(eventstest.Recorder)}
 	mux := http.NewServeMux()
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -48,10 +50,10 @@ func Start(t *testing.T) *Platform {
 	load(t, p.URL, &registerConfig)
 	metrics := telemetry.NewMetrics()
 	authorizer := authz.New(authzConfig, authz.Deps{
-		Store: p.Store, Secrets: p.Secrets, Now: p.Clock.Now, Logger: p.Logger(), Metrics: metrics,
+		Store: p.Store, Secrets: p.Secrets, Now: p.Clock.Now, Logger: p.Logger(), Metrics: metrics, Publisher: p.Published,
 	})
 	registrar, err := register.New(registerConfig, register.Deps{
-		Store: p.Store, Now: p.Clock.Now, Logger: p.Logger(), Metrics: metrics,
+		Store: p.Store, Now: p.Clock.Now, Logger: p.Logger(), Metrics: metrics, Publisher: p.Published,
 	})
 	if err != nil {
 		t.Fatal(err)
