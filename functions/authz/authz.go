@@ -88,6 +88,7 @@ func New(cfg Config, deps Deps) *Service {
 		Metrics:    deps.Metrics.ForService(Name),
 		Logger:     deps.Logger,
 	}
+	s.guard.Hops.NoBalancer, s.guard.Hops.NoEnvoy = !cfg.ProxyCertificates.Google(), !cfg.ProxyCertificates.Envoy()
 	if cfg.EnableMTLS {
 		s.guard.Certificates = &clientcert.Reader{Now: deps.Now}
 	}

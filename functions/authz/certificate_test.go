@@ -9,6 +9,7 @@ import (
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/policy"
+	"github.com/isectech/service-networking/shared/platform/config"
 )
 
 const thumbprint = "om8vGt3r6eTx5TI1kCeNKRJYZTUreIbHGu-Gu8FN8To"
@@ -49,6 +50,33 @@ func TestCertificatesSwitchedOff(t *testing.T) {
 	metadata := f.call(t, httptest.NewRequest(http.MethodGet, "/.well-known/oauth-authorization-server", nil))
 	if metadata.body["tls_client_certificate_bound_access_tokens"] != false || strings.Contains(metadata.Body.String(), "tls_client_auth") {
 		t.Errorf("%s", metadata.Body)
+	}
+}
+
+// What no proxy of ours tells is taken off even where the hop is proven: a client wrote it.
+func TestCertificatesThatNoProxyTells(t *testing.T) {
+	t.Parallel()
+	envoy := func(h http.Header) {
+		h.Set("X-ISECTECH-Proxy-Marker", marker)
+		h.Set("X-Forwarded-Client-Cert", "URI=spiffe://isectech.com/production/"+frontend)
+	}
+	f := newFixture(t)
+	for chosen, good := range map[config.CertHeaders][2]bool{"both": {true, true}, "google": {true, false}, "envoy": {false, true}, "none": {}} {
+		cfg, before := f.cfg, len(f.Logs.String())
+		cfg.ProxyCertificates = chosen
+		f.Service = New(cfg, f.deps)
+		f.handler = f.Handler()
+		for i, tell := range []func(http.Header){presents(frontend, "production"), envoy} {
+			r := httptest.NewRequest(http.MethodGet, "/internal/auth/validate", nil)
+			tell(r.Header)
+			a := f.call(t, r)
+			if good[i] && a.Code != 200 || !good[i] && (a.Code != 401 || a.text("reason") != string(auth.NoCredentials)) {
+				t.Errorf("%s, %d: %d %s", chosen, i, a.Code, a.Body)
+			}
+		}
+		if attempts := strings.Contains(f.Logs.String()[before:], "untrusted_proxy"); attempts != (chosen != "both") {
+			t.Errorf("%s: attempts are in the log: %v", chosen, attempts)
+		}
 	}
 }
 

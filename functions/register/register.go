@@ -75,6 +75,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Metrics:    s.metrics,
 		Logger:     deps.Logger,
 	}
+	s.guard.Hops.NoBalancer, s.guard.Hops.NoEnvoy = !cfg.ProxyCertificates.Google(), !cfg.ProxyCertificates.Envoy()
 	if cfg.EnableMTLS {
 		s.guard.Certificates = &clientcert.Reader{Now: deps.Now}
 	}

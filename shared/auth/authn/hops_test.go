@@ -31,6 +31,8 @@ func TestClean(t *testing.T) {
 		{"our proxy", hops, []string{marker}, true, []string{answer}, []string{certificate, forwarding, "X-Request-Id"}},
 		{"nobody", hops, nil, false, []string{answer, certificate}, []string{"X-Request-Id"}},
 		{"a wrong marker", hops, []string{"guess"}, false, []string{answer, certificate, "X-ISECTECH-Proxy-Marker"}, []string{"X-Request-Id"}},
+		{"our proxy, which is no load balancer", authn.Hops{Match: hops.Match, NoBalancer: true}, []string{marker}, true, []string{answer, certificate}, []string{forwarding, "X-Request-Id"}},
+		{"our proxy, which is no Envoy", authn.Hops{Match: hops.Match, NoEnvoy: true}, []string{marker}, true, []string{answer}, []string{certificate, forwarding, "X-Request-Id"}},
 		{"an empty marker", hops, []string{""}, false, []string{answer, certificate, "X-ISECTECH-Proxy-Marker"}, []string{"X-Request-Id"}},
 		{"the marker twice", hops, []string{marker, marker}, false, []string{answer, certificate, "X-ISECTECH-Proxy-Marker"}, []string{"X-Request-Id"}},
 		{"two markers", hops, []string{"guess", marker}, false, []string{answer, certificate, "X-ISECTECH-Proxy-Marker"}, []string{"X-Request-Id"}},
@@ -74,6 +76,26 @@ func TestCleanEveryHeader(t *testing.T) {
 		r.Header.Set(name, "guess")
 		if proven, _ := hops.Clean(r); proven || len(r.Header) != 0 {
 			t.Errorf("%s from anyone: proven %v, left %v", name, proven, r.Header)
+		}
+	}
+}
+
+// What proxies of ours do not tell, their clients may have written.
+func TestCleanWhatNoProxyTells(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		hops authn.Hops
+		left int
+	}{{authn.Hops{}, 2}, {authn.Hops{NoEnvoy: true}, 1}, {authn.Hops{NoBalancer: true}, 1}, {authn.Hops{NoEnvoy: true, NoBalancer: true}, 0}} {
+		tc.hops.Match = hops.Match
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		for name, value := range map[string]string{
+			authn.HeaderProxyMarker: marker, "X-Forwarded-Client-Cert": "URI=x", "X-Client-Cert-SPIFFE": "x",
+		} {
+			r.Header.Set(name, value)
+		}
+		if proven, stripped := tc.hops.Clean(r); !proven || len(stripped) != 2-tc.left || len(r.Header) != tc.left {
+			t.Errorf("%+v: proven %v, stripped %q, left %v", tc.hops, proven, stripped, r.Header)
 		}
 	}
 }

@@ -35,6 +35,11 @@ func balancerSpeaks(h http.Header) bool {
 	return false
 }
 
+// balancerSilent reports whether the load balancer says that there is no certificate.
+func balancerSilent(h http.Header) bool {
+	return len(h[headerPresent]) > 0 && !balancerSpeaks(h)
+}
+
 // fromBalancer reads the load balancer's headers.
 func fromBalancer(r *http.Request, now time.Time) (Identity, bool, error) {
 	if !balancerSpeaks(r.Header) {

@@ -150,7 +150,8 @@ func TestHeaders(t *testing.T) {
 		{name: "both, of two environments", header: envoy(balancer(), "URI=spiffe://isectech.com/staging/isectech-frontend"), reason: auth.IdentityMismatch},
 		{name: "both, of two certificates", header: envoy(balancer(), "Hash="+strings.Repeat("00", 32)+";URI="+id), reason: auth.UntrustedProxy},
 		{name: "one of them malformed", header: envoy(balancer(), "x"), reason: auth.UntrustedProxy},
-		{name: "Envoy beside a load balancer that saw none", header: envoy(http.Header{"X-Client-Cert-Present": {"false"}}, xfcc), want: bare},
+		{name: "Envoy beside a load balancer that saw none", header: envoy(http.Header{"X-Client-Cert-Present": {"false"}}, xfcc), reason: auth.UntrustedProxy},
+		{name: "Envoy beside a load balancer without client certificates", header: envoy(http.Header{"X-Client-Cert-Present": {""}}, xfcc), reason: auth.UntrustedProxy},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -32,8 +32,11 @@ func fromEnvoy(r *http.Request, now time.Time) (Identity, bool, error) {
 		return Identity{}, false, nil
 	}
 	values := r.Header[headerXFCC]
-	if len(values) > 1 {
+	switch {
+	case len(values) > 1:
 		return Identity{}, false, untrusted(headerXFCC + " is repeated")
+	case balancerSilent(r.Header): // and passes on what its client wrote
+		return Identity{}, false, untrusted(headerXFCC + " tells of a certificate that the load balancer did not see")
 	}
 	elements, err := parseXFCC(values[0])
 	if err != nil {

@@ -23,6 +23,7 @@ type Base struct {
 	RequestTimeout     PositiveDuration `env:"REQUEST_TIMEOUT, default=60s" desc:"How long one request may take, at most 1h."`
 	TrustedProxyMarker ProxyMarkers     `env:"TRUSTED_PROXY_MARKER" desc:"One value of X-ISECTECH-Proxy-Marker, or two separated by a comma, that prove a trusted proxy; each at least 16 characters."`
 	TrustedProxyHops   int              `env:"TRUSTED_PROXY_HOPS, default=1" desc:"How many trusted proxies add an address to X-Forwarded-For, 1 to 8; the first address that they added is the caller's."`
+	ProxyCertificates  CertHeaders      `env:"TRUSTED_PROXY_CERTIFICATES, default=both" desc:"Which headers trusted proxies set to tell of client certificates, and do not pass on from clients: google (X-Client-Cert-*), envoy (X-Forwarded-Client-Cert), both or none. Others are taken off requests."`
 	EnableMTLS         bool             `env:"ENABLE_MTLS, default=true" desc:"Whether client certificates prove who calls: those of the connection itself, and those that a trusted proxy tells of. Where not, a request with one is refused."`
 	Service            string           `env:"K_SERVICE" desc:"Name of the Cloud Run service; set by Cloud Run."`
 	Revision           string           `env:"K_REVISION" desc:"Name of the Cloud Run revision; set by Cloud Run."`

@@ -65,6 +65,7 @@ func TestLoad(t *testing.T) {
 	want.Project = "example.com:p-1"
 	want.RequestTimeout = config.PositiveDuration(time.Minute)
 	want.EnableMTLS, want.TrustedProxyHops = true, 1
+	want.ProxyCertificates = "both"
 	want.TrustedProxyMarker = config.ProxyMarkers{config.NewSecret("0123456789abcdef"), config.NewSecret("fedcba9876543210")}
 	if got.Registry.String() != "https://r.example/x" {
 		t.Errorf("SERVICE_REGISTRY_URL = %q", got.Registry)
@@ -89,6 +90,7 @@ func TestLoadFaults(t *testing.T) {
 		{"number out of range", []string{"KEY", "k", "PORT", "70000"}, `config: PORT: "70000" is not a port: want 0 to 65535`},
 		{"plain number", []string{"KEY", "k", "WORKERS", "many"}, `config: WORKERS: "many" is not a number`},
 		{"plain number out of range", []string{"KEY", "k", "WORKERS", "99999999999999999999"}, `config: WORKERS: "99999999999999999999" is out of range`},
+		{"one of four words", []string{"KEY", "k", "TRUSTED_PROXY_CERTIFICATES", "nginx"}, `config: TRUSTED_PROXY_CERTIFICATES: "nginx": want google, envoy, both or none`},
 		{"boolean", []string{"KEY", "k", "ENABLE_PROBE", "maybe"}, `config: ENABLE_PROBE: "maybe" is neither true nor false`},
 		{"duration", []string{"KEY", "k", "WAIT", "5"}, `config: WAIT: "5" is not a duration such as 30s`},
 		{"duration of nothing", []string{"KEY", "k", "REQUEST_TIMEOUT", "0s"}, `config: REQUEST_TIMEOUT: "0s" is not more than nothing`},

@@ -33,6 +33,25 @@ func (l *LogLevel) EnvDecode(value string) error {
 	return nil
 }
 
+// CertHeaders is a choice among the headers that tell of client certificates: google, envoy, both or none.
+type CertHeaders string
+
+// EnvDecode parses one of the four.
+func (c *CertHeaders) EnvDecode(value string) error {
+	switch value {
+	case "google", "envoy", "both", "none":
+		*c = CertHeaders(value)
+		return nil
+	}
+	return fmt.Errorf("%q: want google, envoy, both or none", clip(value))
+}
+
+// Google reports whether those of Google's load balancer are chosen.
+func (c CertHeaders) Google() bool { return c == "google" || c == "both" }
+
+// Envoy reports whether that of Envoy is chosen.
+func (c CertHeaders) Envoy() bool { return c == "envoy" || c == "both" }
+
 // PositiveDuration is a duration of more than nothing.
 type PositiveDuration time.Duration
 
