@@ -38,6 +38,7 @@ type app struct {
 	errs   io.Writer
 	now    func() time.Time
 	lookup func(string) (string, bool) // the environment
+	asked  bool                        // somebody sits at standard input and can answer
 }
 
 // fail tells an error as the output format wants it.

@@ -69,31 +69,6 @@ func (e *ExplainCmd) Run(ctx context.Context, a *app) error {
 	})
 }
 
-// PolicyCmd are the commands about the policy.
-type PolicyCmd struct {
-	Show PolicyShowCmd `cmd:"" help:"Print the policy in force."`
-}
-
-// PolicyShowCmd prints the policy document.
-type PolicyShowCmd struct{}
-
-// Run prints the document as it can be edited and checked.
-func (*PolicyShowCmd) Run(ctx context.Context, a *app) error {
-	answer, err := a.asOperator(ctx, client.Call{Method: http.MethodGet, Path: []string{"internal", "auth", "policy"}})
-	if err != nil {
-		return err
-	}
-	var document json.RawMessage
-	if err := answer.Decode(&document); err != nil {
-		return err
-	}
-	pretty, err := json.MarshalIndent(document, "", "  ")
-	if err != nil {
-		return err
-	}
-	return a.print(answer.Body, func(w io.Writer) { fmt.Fprintf(w, "%s\n", pretty) })
-}
-
 // asOperator makes a call with the operator's token.
 func (a *app) asOperator(ctx context.Context, call client.Call) (client.Answer, error) {
 	return Acting{}.call(ctx, a, call)

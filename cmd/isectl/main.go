@@ -80,7 +80,7 @@ func forgetEmpty() {
 
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
 	var c cli
-	a := &app{Globals: &c.Globals, in: in, out: out, errs: errs, now: time.Now, lookup: os.LookupEnv}
+	a := &app{Globals: &c.Globals, in: in, out: out, errs: errs, now: time.Now, lookup: os.LookupEnv, asked: isTerminal(in)}
 	parser, err := kong.New(&c,
 		kong.Name("isectl"),
 		kong.Description("Operate the isectech service network."),

@@ -222,8 +222,14 @@ func (p *platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	route := r.Method + " " + r.URL.EscapedPath() + query
 	answer, known := routes[route]
-	if route == "GET /internal/auth/validate" {
+	switch route {
+	case "GET /internal/auth/validate":
 		answer, known = validation(r.Header), true
+	case "GET /internal/auth/policy":
+		w.Header().Set("ETag", `"3"`)
+		w.Header().Set("X-Policy-Version", "3")
+	case "PUT /internal/auth/policy":
+		answer, known = replacement(r.Header, body), true
 	}
 	if !known {
 		fail(w, http.StatusNotFound, `"error":"not_found","message":`+string(must(json.Marshal("no "+route))))
