@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/isectech/service-networking/functions/authz"
 	"github.com/isectech/service-networking/shared/platform/bootstrap"
+	"github.com/isectech/service-networking/shared/platform/signingkeys"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
 	"github.com/isectech/service-networking/shared/store"
 	"github.com/isectech/service-networking/shared/store/boltstore"
@@ -19,6 +21,7 @@ type ticker struct {
 	store   store.Store
 	db      *boltstore.DB // nil: what expires is removed by others
 	sweep   func(context.Context) error
+	keys    *signingkeys.Keys
 	metrics *telemetry.Metrics
 	now     Clock
 	logger  *slog.Logger
@@ -34,6 +37,7 @@ func tick(ctx context.Context, t *ticker) error {
 		}
 		t.run(ctx, "registry_sweep", t.sweep)
 		t.run(ctx, "certificate_expiry", t.certificates)
+		t.run(ctx, "key_rotation", t.rotate)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -57,6 +61,15 @@ func (t *ticker) run(ctx context.Context, job string, do func(context.Context) e
 // expire removes what has expired.
 func (t *ticker) expire(ctx context.Context) error {
 	_, err := t.db.Sweep(ctx)
+	return err
+}
+
+// rotate takes the steps of a rotation of the signing keys that are due.
+func (t *ticker) rotate(ctx context.Context) error {
+	report, err := t.keys.Rotate(ctx, signingkeys.Request{Actor: authz.Name, Cause: "schedule"})
+	for _, step := range report.Done {
+		t.logger.LogAttrs(ctx, slog.LevelInfo, "signing key rotation", slog.String("step", step.Kind), slog.String("kid", step.KeyID))
+	}
 	return err
 }
 
