@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"strconv"
 	"time"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // required names what was required, what is no scope last.
@@ -33,7 +31,7 @@ func (v *verdict) append(b []byte, id string) []byte {
 		if b[len(b)-1] != '[' {
 			b = append(b, ',')
 		}
-		b = quoted(b, name)
+		b = append(append(append(b, '"'), name...), '"')
 	}
 	b = append(b, ']')
 	if p.ExpiresAt != 0 {
@@ -47,13 +45,9 @@ func (v *verdict) append(b []byte, id string) []byte {
 	return append(b, '}', '\n')
 }
 
+// appendMember appends a member whose value is a name, a code or an id of ours: none has a character that JSON
+// would want escaped.
 func appendMember(b []byte, name, value string) []byte {
-	b = append(append(append(b, ',', '"'), name...), '"', ':')
-	return quoted(b, value)
-}
-
-// quoted appends a JSON string. All that stands in an allow is text of ours, which can be encoded.
-func quoted(b []byte, s string) []byte {
-	b, _ = jsontext.AppendQuote(b, s)
-	return b
+	b = append(append(append(b, `,"`...), name...), `":"`...)
+	return append(append(b, value...), '"')
 }

@@ -11,7 +11,7 @@ import (
 type evidence struct {
 	ID            uint64 // random, so that two equal decisions differ
 	At            int64  // Unix milliseconds
-	KeyID         string // of the signing key that the HMAC's key derives from
+	KeyID         string // the first of the signing key's id that the HMAC's key derives from
 	PolicyVersion int64
 	Caller        string
 	Environment   auth.Environment
@@ -57,6 +57,7 @@ const (
 	fieldEnvironment   = 'e'
 	fieldTarget        = 'g'
 	fieldAudience      = 'a'
+	fieldSameAudience  = 's' // 1: the target
 	fieldMethod        = 'm'
 	fieldPath          = 'p'
 	fieldHeld          = 'h'
@@ -69,26 +70,35 @@ const (
 
 // append appends the evidence to b.
 func (e *evidence) append(b []byte) []byte {
-	unknown := uint64(0)
-	if e.UnknownScopes {
-		unknown = 1
+	audience, same := e.Audience, e.Audience != "" && e.Audience == e.Target
+	if same {
+		audience = ""
 	}
 	b = appendNumber(b, fieldID, e.ID)
 	b = appendNumber(b, fieldAt, uint64(e.At))                       //nolint:gosec // and back
 	b = appendNumber(b, fieldPolicyVersion, uint64(e.PolicyVersion)) //nolint:gosec // and back
 	b = appendNumber(b, fieldHeld, uint64(e.Held))
 	b = appendNumber(b, fieldRequired, uint64(e.Required))
-	b = appendNumber(b, fieldUnknownScopes, unknown)
+	b = appendNumber(b, fieldUnknownScopes, one(e.UnknownScopes))
+	b = appendNumber(b, fieldSameAudience, one(same))
 	b = appendText(b, fieldKeyID, e.KeyID)
 	b = appendText(b, fieldCaller, e.Caller)
 	b = appendText(b, fieldEnvironment, string(e.Environment))
 	b = appendText(b, fieldTarget, e.Target)
-	b = appendText(b, fieldAudience, e.Audience)
+	b = appendText(b, fieldAudience, audience)
 	b = appendText(b, fieldMethod, e.Method)
 	b = appendText(b, fieldPath, e.Path)
 	b = appendText(b, fieldIsolated, e.Isolated)
 	b = appendText(b, fieldAuthMethod, string(e.AuthMethod))
 	return appendText(b, fieldReason, string(e.Reason))
+}
+
+// one is 1 for yes.
+func one(yes bool) uint64 {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 func appendNumber(b []byte, field byte, n uint64) []byte {
@@ -107,6 +117,7 @@ func appendText(b []byte, field byte, s string) []byte {
 
 // read reads what append wrote; false for what it cannot have written. Whether it did is for the HMAC to say.
 func (e *evidence) read(b []byte) bool {
+	same := false
 	for len(b) > 0 {
 		field := b[0]
 		n, size := binary.Uvarint(b[1:])
@@ -114,6 +125,10 @@ func (e *evidence) read(b []byte) bool {
 			return false
 		}
 		b = b[1+size:]
+		if field == fieldSameAudience {
+			same = n != 0
+			continue
+		}
 		if e.readNumber(field, n) {
 			continue
 		}
@@ -121,6 +136,9 @@ func (e *evidence) read(b []byte) bool {
 			return false
 		}
 		b = b[n:]
+	}
+	if same {
+		e.Audience = e.Target
 	}
 	return true
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/isectech/service-networking/shared/auth/token"
@@ -46,17 +47,24 @@ func (s *signers) current(ctx context.Context) (*signingKey, error) {
 	return s.load(ctx, rec)
 }
 
-// byID returns any key there is a record of, also one that signs no more.
-func (s *signers) byID(ctx context.Context, kid string) (*signingKey, error) {
+// hinted returns the keys whose id begins so, also those that sign no more: one, as ids are made here.
+func (s *signers) hinted(ctx context.Context, kid string) ([]*signingKey, error) {
 	st, err := s.trust.State(ctx)
 	if err != nil {
 		return nil, err
 	}
-	rec, ok := st.SigningKey(kid)
-	if !ok {
-		return nil, errDecisionID
+	var keys []*signingKey
+	for _, rec := range st.Signing {
+		if !strings.HasPrefix(rec.ID, kid) {
+			continue
+		}
+		key, err := s.load(ctx, rec)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
 	}
-	return s.load(ctx, rec)
+	return keys, nil
 }
 
 func (s *signers) load(ctx context.Context, rec trust.SigningKey) (*signingKey, error) {

@@ -73,7 +73,7 @@ func (s *Service) judge(v *verdict, r *http.Request, st *trust.State, credential
 	v.Caller, v.Environment, v.Audience, v.AuthMethod = p.Subject.String(), p.Environment, p.Audience, p.Method
 	v.Method, v.Path, v.Held = original.Method, original.Path, p.Scopes
 	var target auth.Subject
-	targets := r.Header.Values(headerTargetService)
+	targets := r.Header[headerTargetService]
 	switch {
 	case len(targets) > 1:
 		return httpx.InvalidRequest("the request is malformed", httpx.FieldError{Field: headerTargetService, Message: "is repeated"})
@@ -84,7 +84,7 @@ func (s *Service) judge(v *verdict, r *http.Request, st *trust.State, credential
 		}
 		v.Target = target.String()
 		var unknown []string
-		v.Required, unknown = auth.ParseScopes(strings.Join(r.Header.Values(headerRequiredScopes), " "))
+		v.Required, unknown = auth.ParseScopes(strings.Join(r.Header[headerRequiredScopes], " "))
 		v.UnknownScopes = len(unknown) > 0
 		v.unknown = unknown
 	default:
@@ -107,7 +107,7 @@ func (s *Service) judge(v *verdict, r *http.Request, st *trust.State, credential
 			v.Reason = auth.RateLimited
 		}
 	}
-	if v.principal.Scopes = d.Scopes; !s.trust.Writable(st) {
+	if v.principal.Scopes = d.Scopes; d.Scopes&adminScopes != 0 && !s.trust.Writable(st) {
 		v.principal.Scopes &^= adminScopes
 	}
 	v.detail = detailOf(v.evidence)
