@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Finds what the tests need besides Go and a C compiler: Java, the Firestore and Pub/Sub emulators of the Google
-# Cloud SDK, and redis-server. As root on Debian it installs a missing Java, compiler or redis-server. What is
-# then missing is said loudly; tests that need it skip, except where CI is true: there it is an error.
+# Cloud SDK, redis-server, nginx and caddy. As root on Debian it installs all but the emulators where they are
+# missing. What is then missing is said loudly; tests that need it skip, except where CI is true: there it is an
+# error.
 set -euo pipefail
 
 missing=()
@@ -24,6 +25,9 @@ lack() {
 	printf '  MISSING  %-20s %s\n' "$1" "$2"
 	missing+=("$1")
 }
+
+# Debian keeps nginx out of users' PATH.
+program() { command -v "$1" || command -v "/usr/sbin/$1"; }
 
 # The emulators want Java 11 or newer; what `java -version` prints first is `… version "17.0.15" …`.
 java_major() {
@@ -54,19 +58,29 @@ major=$(java_major)
 packages=()
 command -v "$compiler" >/dev/null || packages+=(gcc libc6-dev)
 [[ ${major:-0} -ge 11 ]] || packages+=(default-jre-headless)
-# Tests start their own; the package's service, which would start at once and at every boot, is kept from it.
-redis_service=
-if ! command -v redis-server >/dev/null; then
-	packages+=(redis-server)
-	redis_service=new
-fi
+# Tests start their own; the packages' services, which would start at once and at every boot, are kept from it.
+services=()
+for service in redis-server nginx caddy; do
+	if ! program "$service" >/dev/null; then
+		packages+=("$service")
+		services+=("$service")
+	fi
+done
 if ((${#packages[@]})) && [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
 	echo "  installing ${packages[*]}"
+	policy=/usr/sbin/policy-rc.d # by which Debian asks whether a package may start its service
+	if [[ ! -e $policy ]]; then
+		trap 'rm -f "$policy"' EXIT
+		printf '#!/bin/sh\nexit 101\n' >"$policy"
+		chmod +x "$policy"
+	fi
 	if ! (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}") </dev/null >/dev/null; then
 		echo '  apt-get could not install them'
 	fi
-	if [[ -n $redis_service ]] && command -v systemctl >/dev/null; then
-		systemctl disable --quiet --now redis-server </dev/null >/dev/null 2>&1 || true
+	if command -v systemctl >/dev/null; then
+		for service in "${services[@]}"; do
+			systemctl disable --quiet "$service" </dev/null >/dev/null 2>&1 || true
+		done
 	fi
 	major=$(java_major)
 fi
@@ -88,6 +102,21 @@ if [[ ${redis%%.*} -ge 7 ]]; then
 	found redis-server "$redis ($(command -v redis-server))"
 else
 	lack redis-server 'Redis 7 or newer, e.g. apt-get install redis-server'
+fi
+
+# auth_request is a module that a build may lack.
+nginx=$(program nginx || true)
+built=$({ "${nginx:-false}" -V 2>&1 || true; } | tr ' ' '\n')
+if grep -qx -e '--with-http_auth_request_module' <<<"$built"; then
+	found nginx "$(sed -n 's|.*nginx/||p' <<<"$built" | head -n 1) ($nginx)"
+else
+	lack nginx 'NGINX with auth_request, e.g. apt-get install nginx'
+fi
+caddy=$(program caddy || true)
+if [[ -n $caddy ]]; then
+	found caddy "$("$caddy" version | cut -d' ' -f1) ($caddy)"
+else
+	lack caddy 'Caddy 2.6 or newer, e.g. apt-get install caddy'
 fi
 
 root=$(sdk_root)
