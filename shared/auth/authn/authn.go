@@ -82,7 +82,7 @@ func (a *Authenticator) Authenticate(r *http.Request, original Original, service
 	if hasCertificate {
 		p, err := a.certificate(r, services)
 		if err != nil {
-			return nil, err
+			return nil, certificateFault{err}
 		}
 		found = append(found, p)
 	}

@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/isectech/service-networking/shared/auth"
@@ -54,4 +55,15 @@ func bound(found []auth.Principal) error {
 		}
 	}
 	return nil
+}
+
+// certificateFault is what is wrong with a client certificate.
+type certificateFault struct{ error }
+
+func (f certificateFault) Unwrap() error { return f.error }
+
+// OfCertificate reports whether a request was refused for its client certificate, whatever else it carried.
+func OfCertificate(err error) bool {
+	_, ok := errors.AsType[certificateFault](err)
+	return ok
 }

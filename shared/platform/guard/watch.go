@@ -23,6 +23,9 @@ func (g *Guard) refuse(r *http.Request, o security.Observation, err error) error
 		return err
 	}
 	g.count(r.Context(), o.Method, reason, err.Error())
+	if authn.OfCertificate(err) {
+		o.Method = auth.MethodMTLS
+	}
 	if _, elsewhere := errors.AsType[told](err); !elsewhere {
 		g.tell(r, o, err)
 	}
