@@ -85,10 +85,10 @@ func (b *bench) prepare(ctx context.Context) error {
 	if b.authz, err = b.ours(ctx, serve, "authz", 0); err != nil {
 		return err
 	}
-	if err := b.authz.agree(questions); err != nil {
+	if err := b.authz.agree(ctx, questions); err != nil {
 		return err
 	}
-	_, body, err := b.authz.once(b.authz.request(questions[0].raw, target))
+	_, body, err := b.authz.once(ctx, b.authz.request(questions[0].raw, target))
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (b *bench) ours(ctx context.Context, serve, what string, answer int) (*subj
 	if err != nil {
 		return nil, err
 	}
-	return b.add(ctx, &subject{name: what, process: p, request: validateRequest, allows: validateAllows})
+	return b.add(&subject{name: what, process: p, request: validateRequest, allows: validateAllows}), nil
 }
 
 // startOPA builds OPA itself and starts it twice.
@@ -138,11 +138,8 @@ func (b *bench) startOPA(ctx context.Context, questions []example) error {
 		if err != nil {
 			return err
 		}
-		s, err := b.add(ctx, &subject{name: "opa", process: p, request: dataRequest, allows: dataAllows})
-		if err != nil {
-			return err
-		}
-		if err := s.agree(questions); err != nil {
+		s := b.add(&subject{name: "opa", process: p, request: dataRequest, allows: dataAllows})
+		if err := s.agree(ctx, questions); err != nil {
 			return err
 		}
 		if cached {
@@ -154,10 +151,9 @@ func (b *bench) startOPA(ctx context.Context, questions []example) error {
 	return nil
 }
 
-// add connects to a server and keeps it to be ended.
-func (b *bench) add(ctx context.Context, s *subject) (*subject, error) {
+// add keeps a server to be ended.
+func (b *bench) add(s *subject) *subject {
+	s.connections = b.connections
 	b.all = append(b.all, s)
-	var err error
-	s.client, err = dial(ctx, s.process.address, b.connections)
-	return s, err
+	return s
 }

@@ -35,7 +35,8 @@ func start(ctx context.Context, binary string, args ...string) (*process, error)
 	}
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", strings.Join(p.cmd.Args, " "), err), p.stop())
+		p.stop()
+		return nil, fmt.Errorf("%s: %w", strings.Join(p.cmd.Args, " "), err)
 	}
 	p.address = strings.TrimSpace(line)
 	return p, nil
@@ -58,7 +59,8 @@ func startAt(ctx context.Context, address, binary string, args ...string) (*proc
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("%s: %w", binary, err), p.stop())
+			p.stop()
+			return nil, fmt.Errorf("%s: %w", binary, err)
 		case <-time.After(poll):
 		}
 	}
@@ -83,11 +85,10 @@ func spawn(ctx context.Context, binary string, args ...string) (*process, io.Rea
 	return &process{cmd: cmd, stdin: stdin}, stdout, nil
 }
 
-func (p *process) stop() error {
+func (p *process) stop() {
 	_ = p.stdin.Close()
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait() // killed, as it says
-	return nil
 }
 
 // cpu returns the processor time that the process has taken so far, of all its threads, as the scheduler

@@ -13,9 +13,9 @@ import (
 type subject struct {
 	name string
 	*process
-	*client
-	request func(raw, target string) []byte
-	allows  func(status int, body []byte) (bool, error)
+	connections int
+	request     func(raw, target string) []byte
+	allows      func(status int, body []byte) (bool, error)
 }
 
 // validateRequest asks as a proxy or a service does, with the token as the caller's own.
@@ -67,13 +67,22 @@ type measurement struct {
 	cpu  float64 // microseconds of the server's a request
 }
 
-// turn asks a server for a time with whatever next returns.
-func (s *subject) turn(ctx context.Context, d time.Duration, next func(i int64) []byte) (measurement, error) {
+// turn asks a server for a time with whatever next returns, over connections of its own: none is idle for as long
+// as the others take.
+func (s *subject) turn(ctx context.Context, warm, d time.Duration, next func(i int64) []byte) (measurement, error) {
+	c, err := dial(ctx, s.address, s.connections)
+	if err != nil {
+		return measurement{}, err
+	}
+	defer c.close()
+	if _, _, err := c.load(ctx, warm, next); err != nil {
+		return measurement{}, err
+	}
 	before, err := s.cpu()
 	if err != nil {
 		return measurement{}, err
 	}
-	n, took, err := s.load(ctx, d, next)
+	n, took, err := c.load(ctx, d, next)
 	if err != nil {
 		return measurement{}, err
 	}
@@ -87,10 +96,20 @@ func (s *subject) turn(ctx context.Context, d time.Duration, next func(i int64) 
 	}, nil
 }
 
+// once sends one request and returns the answer's status and body.
+func (s *subject) once(ctx context.Context, request []byte) (status int, body []byte, err error) {
+	c, err := dial(ctx, s.address, 1)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer c.close()
+	return c.once(request)
+}
+
 // agree wants a subject to let through what it must, and to refuse the rest.
-func (s *subject) agree(cases []example) error {
+func (s *subject) agree(ctx context.Context, cases []example) error {
 	for _, c := range cases {
-		status, body, err := s.once(s.request(c.raw, c.target))
+		status, body, err := s.once(ctx, s.request(c.raw, c.target))
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", s.name, c.name, err)
 		}
