@@ -139,7 +139,7 @@ func readAny(t *testing.T, r *http.Request) (Identity, bool) {
 		t.Errorf("%+v %v", id, ok)
 	}
 	if id.Thumbprint != "" {
-		if print, fine := parseFingerprint(id.Thumbprint); !fine || print != id.Thumbprint {
+		if again, fine := parseFingerprint(id.Thumbprint); !fine || again != id.Thumbprint {
 			t.Errorf("thumbprint %q", id.Thumbprint)
 		}
 	}
