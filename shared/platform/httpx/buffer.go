@@ -6,19 +6,15 @@ import (
 	"sync"
 )
 
-// securityHeaders stand on every answer. Cache-Control is a default that a handler may replace; nothing
-// here is a page, so the policy forbids a browser everything. All answers share the lists of values: whoever
-// adds to one gets a list of his own.
-var securityHeaders = []struct {
-	name  string
-	value []string
-}{
-	{"Cache-Control", []string{"no-store"}},
-	{"Content-Security-Policy", []string{"default-src 'none'; frame-ancestors 'none'"}},
-	{"Referrer-Policy", []string{"no-referrer"}},
-	{"Strict-Transport-Security", []string{"max-age=31536000; includeSubDomains"}},
-	{"X-Content-Type-Options", []string{"nosniff"}},
-}
+// The headers that stand on every answer. Cache-Control is a default that a handler may replace; nothing here is a
+// page, so the policy forbids a browser everything. All answers share the lists of values: whoever adds to one
+// gets a list of his own.
+var (
+	noStore    = []string{"no-store"}
+	noContent  = []string{"default-src 'none'; frame-ancestors 'none'"}
+	noSniffing = []string{"nosniff"}
+	onlyTLS    = []string{"max-age=31536000; includeSubDomains"}
+)
 
 // buffer is a ResponseWriter that keeps status and body until send. The headers are those of the writer behind
 // it, which it sends with the status.
@@ -34,13 +30,17 @@ const maxKept = 16 << 10
 // bodies are the rooms of bodies that have been sent.
 var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
-// begin makes the headers those that every answer has.
-func (b *buffer) begin(id []string) {
+// begin makes the headers those that every answer to r has. That an address takes TLS alone is said where it does:
+// over anything else it must not be (RFC 6797 §7.2).
+func (b *buffer) begin(r *http.Request, id []string) {
 	h := b.to.Header()
-	for i := range securityHeaders {
-		h[securityHeaders[i].name] = securityHeaders[i].value
-	}
+	h["Cache-Control"] = noStore
+	h["Content-Security-Policy"] = noContent
+	h["X-Content-Type-Options"] = noSniffing
 	h["X-Request-Id"] = id
+	if r.TLS != nil || only(r.Header, "X-Forwarded-Proto") == "https" {
+		h["Strict-Transport-Security"] = onlyTLS
+	}
 }
 
 // Header returns the answer's headers; they may change until send.

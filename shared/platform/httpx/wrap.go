@@ -105,7 +105,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	room, _ := bodies.Get().(*[]byte)
 	out := &buffer{to: w, body: (*room)[:0]}
-	out.begin(c.id[:])
+	out.begin(r, c.id[:])
 	defer func() {
 		took := e.Now().Sub(start)
 		if p := recover(); p != nil {
@@ -117,7 +117,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				slog.String("panic", fmt.Sprint(p)), slog.String("stack_trace", string(debug.Stack())))
 			clear(w.Header())
 			out = &buffer{to: w} // whoever holds the other may still write to it
-			out.begin(c.id[:])
+			out.begin(r, c.id[:])
 			WriteError(out, r, Internal(nil))
 			room = nil
 		}

@@ -227,9 +227,11 @@ func TestRequestID(t *testing.T) {
 
 func TestHeaders(t *testing.T) {
 	t.Parallel()
+	secure := httptest.NewRequest("GET", "/", nil)
+	secure.Header.Set("X-Forwarded-Proto", "https")
 	w, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) error {
 		return httpx.WriteJSON(w, http.StatusCreated, map[string]any{"b": []string(nil), "a": "<&>"})
-	}, httptest.NewRequest("GET", "/", nil))
+	}, secure)
 	if d := cmp.Diff("{\"a\":\"<&>\",\"b\":[]}\n", w.Body.String()); d != "" || w.Code != 201 {
 		t.Error(w.Code, d)
 	}
@@ -247,6 +249,9 @@ func TestHeaders(t *testing.T) {
 	}, httptest.NewRequest("GET", "/", nil))
 	if got := w.Header().Get("Cache-Control"); got != "public, max-age=300" || w.Code != 200 {
 		t.Errorf("%d, Cache-Control %q", w.Code, got)
+	}
+	if got := w.Header().Get("Strict-Transport-Security"); got != "" {
+		t.Errorf("without TLS: Strict-Transport-Security %q", got)
 	}
 	if err := httpx.WriteJSON(httptest.NewRecorder(), 200, make(chan int)); err == nil {
 		t.Error("a channel was encoded")
