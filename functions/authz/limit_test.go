@@ -207,6 +207,13 @@ func TestSecurityEvents(t *testing.T) {
 					"X-Forwarded-Uri", "/", "X-Forwarded-Method", "GET").want(t, 200, "", auth.Allowed)
 			}
 		}, []string{"token_shared high " + gateway}},
+		"an old certificate": {func(t *testing.T, f *fixture) {
+			r := httptest.NewRequest(http.MethodGet, "/internal/auth/validate", nil)
+			r.Header.Set("Authorization", "Bearer "+f.Token(t, frontend, gateway, auth.APIRead))
+			presents(frontend, "production")(r.Header)
+			r.Header.Set("X-Client-Cert-Not-After", "2026-01-03T12:00:00Z")
+			f.call(t, r).want(t, 401, "authentication_failed", auth.Expired)
+		}, []string{"invalid_certificate high"}},
 		"who says so himself": {func(t *testing.T, f *fixture) {
 			bearer := f.Token(t, gateway, backend, auth.APIRead)
 			for _, address := range []string{"10.0.0.1", "203.0.113.7"} {

@@ -35,7 +35,7 @@ const (
 	TokenShared           Kind = "token_shared"
 	IdentityMismatch      Kind = "identity_mismatch"
 	InvalidCertificate    Kind = "invalid_certificate"
-	RevokedCredentialUsed Kind = "revoked_credential_used"
+	RevokedCredentialUsed Kind = "revoked_credential_used" //nolint:gosec // a name, and no credential
 	Quarantined           Kind = "quarantined"
 	UntrustedProxy        Kind = "untrusted_proxy"
 	UnusualVolume         Kind = "unusual_volume"
