@@ -14,10 +14,10 @@ type kongFile struct {
 	Services []struct {
 		Name, URL string
 		Routes    []struct{ Paths []string }
-		Plugins   []struct {
-			Name   string
-			Config struct{ Access []string }
-		}
+	}
+	Plugins []struct {
+		Name   string
+		Config struct{ Access []string }
 	}
 }
 
@@ -37,8 +37,8 @@ func startKong(t *testing.T, b *bench) string {
 			if !strings.HasPrefix(normal, service.Routes[0].Paths[0]) {
 				continue
 			}
-			k := &kong{w: w, r: r, raw: raw, query: query, normal: normal}
-			for _, plugin := range service.Plugins {
+			k := &kong{w: w, r: r, service: service.Name, raw: raw, query: query, normal: normal}
+			for _, plugin := range file.Plugins {
 				if k.run(t, plugin.Config.Access) {
 					return
 				}
@@ -55,6 +55,7 @@ func startKong(t *testing.T, b *bench) string {
 type kong struct {
 	w                  http.ResponseWriter
 	r                  *http.Request
+	service            string
 	raw, query, normal string
 	left               bool // kong.response.exit was called
 }
@@ -91,7 +92,10 @@ func (k *kong) pdk(state *lua.LState) *lua.LTable {
 		return state.NewFunction(func(l *lua.LState) int { l.Push(lua.LString(value)); return 1 })
 	}
 	return table(map[string]lua.LValue{
-		"ctx": table(map[string]lua.LValue{"shared": state.NewTable()}),
+		"router": table(map[string]lua.LValue{"get_service": state.NewFunction(func(l *lua.LState) int {
+			l.Push(table(map[string]lua.LValue{"name": lua.LString(k.service)}))
+			return 1
+		})}),
 		"request": table(map[string]lua.LValue{
 			"get_raw_path": text(k.raw), "get_path": text(k.normal), "get_raw_query": text(k.query), "get_method": text(k.r.Method),
 			"get_headers": state.NewFunction(func(l *lua.LState) int { l.Push(k.headers(l)); return 1 }),

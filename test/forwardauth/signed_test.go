@@ -37,6 +37,9 @@ func TestSigned(t *testing.T) {
 		wantCaller(t, a, map[string]string{
 			"X-Auth-Service-Name": gateway, "X-Auth-Method": "api_key", "X-Content-Sha256": signature.BodyDigest([]byte("body")),
 		})
+		if got := a.arrival.Header.Get("X-Auth-Service-Id"); got != "" { // a key is the service's, not an instance's
+			t.Errorf("X-Auth-Service-Id %q", got)
+		}
 		if got := a.arrival.Header.Values("X-Api-Key"); len(got) > 0 {
 			t.Errorf("the service sees the signature: %q", got)
 		}
