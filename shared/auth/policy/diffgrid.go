@@ -148,7 +148,7 @@ func (g *groups) add(r region, index int, field func(*region) *string) {
 		g.at[r] = i
 		g.list = append(g.list, r)
 	}
-	*field(&g.list[i]) += string(rune(index))
+	*field(&g.list[i]) += string(rune(index)) //nolint:gosec // G115: an edge names a few hundred things at most
 }
 
 // tell adds the changes that a region is.

@@ -16,6 +16,7 @@ func (k pair) hash() uint64 { return k.caller.Hash()*0x9e3779b97f4a7c15 ^ k.targ
 // for the hashing, which was done when the names were read.
 type table[V any] struct {
 	slots []slot[V] // a power of two of them, at least a quarter of them empty
+	mask  uint64    // one less than there are
 }
 
 type slot[V any] struct {
@@ -25,11 +26,11 @@ type slot[V any] struct {
 
 // newTable returns a table with room for n entries.
 func newTable[V any](n int) table[V] {
-	size := 4
-	for size*3/4 <= n {
-		size *= 2
+	bits := 2
+	for 1<<bits*3/4 <= n {
+		bits++
 	}
-	return table[V]{slots: make([]slot[V], size)}
+	return table[V]{slots: make([]slot[V], 1<<bits), mask: 1<<bits - 1}
 }
 
 // get returns the place of the value of a key, nil where it has none.
@@ -37,23 +38,21 @@ func (t *table[V]) get(key pair) *V {
 	if key.caller.IsZero() {
 		return nil
 	}
-	for i := key.hash(); len(t.slots) > 0; i++ {
-		s := &t.slots[i&uint64(len(t.slots)-1)]
+	for i := key.hash(); ; i++ {
+		s := &t.slots[i&t.mask]
 		if s.key == key {
 			return &s.value
 		}
 		if s.key.caller.IsZero() {
-			break
+			return nil
 		}
 	}
-	return nil
 }
 
 // put returns the place of the value of a key that is not zero, which is made where it has none.
 func (t *table[V]) put(key pair) *V {
-	mask := uint64(len(t.slots) - 1)
-	for i := key.hash() & mask; ; i = (i + 1) & mask {
-		s := &t.slots[i]
+	for i := key.hash(); ; i++ {
+		s := &t.slots[i&t.mask]
 		if s.key.caller.IsZero() {
 			s.key = key
 		}
