@@ -190,7 +190,7 @@ func (s *Source) readPolicy(ctx context.Context, next, last *State) error {
 	} else if next.Policy, err = CompilePolicy(doc.Data, doc.Generation); err != nil {
 		return err
 	}
-	next.Keys, next.Signing, err = readKeys(ctx, s.store)
+	next.Keys, next.Signing, err = readKeys(ctx, s.store, last)
 	return err
 }
 
