@@ -42,7 +42,7 @@ func (h Hops) Clean(r *http.Request) (proven bool, stripped []string) {
 			stripped = append(stripped, HeaderProxyMarker)
 		}
 	}
-	if proven && r.TLS != nil {
+	if proven && r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		connection := *r.TLS
 		connection.PeerCertificates, connection.VerifiedChains = nil, nil
 		r.TLS = &connection

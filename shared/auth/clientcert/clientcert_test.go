@@ -268,6 +268,20 @@ func TestCertificates(t *testing.T) {
 					t.Errorf("%s: %v", name, err)
 				}
 			}
+			// Beside what the load balancer tells of it.
+			end := leaf.NotAfter.UTC().Format(time.RFC3339)
+			for _, beside := range []struct {
+				serial, end string
+				reason      auth.Reason
+			}{{want.Serial, end, ""}, {"", "", ""}, {"01", end, auth.UntrustedProxy}, {want.Serial, notAfter, auth.UntrustedProxy}} {
+				r.Header = envoy(balancer("SHA256-Fingerprint", "", "Serial-Number", beside.serial, "Not-After", beside.end),
+					element+`;Cert="`+escaped+`"`)
+				together := want
+				if beside.reason != "" {
+					together = clientcert.Identity{}
+				}
+				wantIdentity(t, r, together, false, beside.reason)
+			}
 			r.Header = envoy(nil, strings.Replace(element, frontend, gateway, 1)+`;Cert="`+escaped+`"`)
 			wantIdentity(t, r, clientcert.Identity{}, false, auth.IdentityMismatch)
 		})
