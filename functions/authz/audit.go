@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/auth/token"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
 )
 
@@ -43,6 +44,16 @@ func (s *Service) recordNoToken(r *http.Request, who auth.Principal, err error) 
 	if reason != "" {
 		s.guard.Refused(r, who, false, err)
 	}
+}
+
+// recordIntrospection logs that somebody asked what a token is worth, and whether it was told.
+func (s *Service) recordIntrospection(r *http.Request, of token.Claims, told, active bool) {
+	level := slog.LevelInfo
+	if !told {
+		level = slog.LevelWarn
+	}
+	s.deps.Logger.LogAttrs(r.Context(), level, "access token introspected", slog.Bool("told", told), slog.Bool("active", active),
+		slog.String("of", of.Subject.String()), slog.String("audience", of.Audience), slog.String("jti", of.ID))
 }
 
 // recordBatch logs what became of questions about decisions that nobody acts on.

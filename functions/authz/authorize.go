@@ -71,7 +71,7 @@ func (s *Service) authorize(w http.ResponseWriter, r *http.Request) error {
 		}
 		if e.Caller != p.Subject.String() {
 			if !others {
-				return httpx.InsufficientScope(auth.AdminRead)
+				return s.guard.Lacks(r, p, auth.AdminRead)
 			}
 			if !s.trust.Writable(st) { // what rests on an admin scope
 				return auth.Refuse(auth.PolicyUnavailable, staleDetail)

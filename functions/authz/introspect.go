@@ -37,6 +37,7 @@ func (s *Service) introspect(w http.ResponseWriter, r *http.Request) error {
 	told := claims.Subject == p.Subject || claims.Audience == p.Subject.String() ||
 		guard.Scopes(p, st).Has(auth.AdminRead) && s.trust.Writable(st)
 	scopes, active := worth(claims, st)
+	s.recordIntrospection(r, claims, told, active)
 	if !told || !active {
 		return writeInactive(w)
 	}

@@ -52,7 +52,7 @@ func (s *Service) revoke(w http.ResponseWriter, r *http.Request) error {
 	}
 	operator := guard.Scopes(p, st).Has(auth.AdminWrite)
 	if req.Token == "" && !operator {
-		return httpx.InsufficientScope(auth.AdminWrite)
+		return s.guard.Lacks(r, p, auth.AdminWrite)
 	}
 	now := s.deps.Now().UTC().Truncate(time.Second)
 	asked := trust.Revocation{Reason: req.Reason, Actor: p.Subject.String(), RevokedAt: now}
@@ -168,6 +168,7 @@ func (s *Service) tokenRevocation(r *http.Request, asked *trust.Revocation, raw 
 	case err != nil:
 		return err
 	case claims.Subject != p.Subject && !operator:
+		s.guard.NotOwner(r, p)
 		return httpx.Forbidden("not_owner", "the token was issued to someone else")
 	}
 	asked.Kind, asked.Value, asked.Service = trust.RevokedToken, claims.ID, claims.Subject.String()

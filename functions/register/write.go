@@ -1,6 +1,7 @@
 package register
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -22,7 +23,7 @@ func (s *Service) register(w http.ResponseWriter, r *http.Request) error {
 	reg.ServiceName = s.canonical(reg.ServiceName)
 	instance, outcome, err := s.registry.Register(r.Context(), call, reg)
 	if err != nil {
-		return err
+		return s.refused(r, call, err)
 	}
 	status := http.StatusOK
 	if outcome == registry.Created {
@@ -40,7 +41,7 @@ func (s *Service) heartbeat(w http.ResponseWriter, r *http.Request) error {
 	}
 	instance, err := s.registry.Heartbeat(r.Context(), call, r.PathValue("ref"))
 	if err != nil {
-		return err
+		return s.refused(r, call, err)
 	}
 	return s.answer(w, http.StatusOK, instance)
 }
@@ -57,7 +58,7 @@ func (s *Service) patch(w http.ResponseWriter, r *http.Request) error {
 	}
 	instance, err := s.registry.Patch(r.Context(), call, r.PathValue("ref"), patch)
 	if err != nil {
-		return err
+		return s.refused(r, call, err)
 	}
 	return s.answer(w, http.StatusOK, instance)
 }
@@ -69,10 +70,18 @@ func (s *Service) unregister(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err := s.registry.Unregister(r.Context(), call, r.PathValue("ref")); err != nil {
-		return err
+		return s.refused(r, call, err)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// refused tells of a caller that would change what is another's, and returns the error to answer with.
+func (s *Service) refused(r *http.Request, call registry.Call, err error) error {
+	if errors.Is(err, registry.ErrNotOwner) {
+		s.guard.NotOwner(r, call.By)
+	}
+	return err
 }
 
 // noGeneration is what an If-Match asks for that names nothing we ever gave.

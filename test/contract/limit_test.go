@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/platform/events"
 )
@@ -63,5 +65,32 @@ func TestReplayIsTold(t *testing.T) {
 	}
 	if want := "com.isectech.security.replay_detected.v1 //isectech.com/functions/Authz " + gateway; len(told) != 1 || told[0] != want {
 		t.Errorf("told %q, want %s", told, want)
+	}
+}
+
+// What only the handler can refuse is told as well.
+func TestBoundariesAreTold(t *testing.T) {
+	t.Parallel()
+	p := Start(t)
+	token := p.Discover(t, gateway)
+	p.Do(t, Request{
+		Method: http.MethodPost, Path: "/internal/registry/register", Token: token,
+		Body: `{"service_id":"frontend-1","service_name":"frontend","version":"1.0.0","environment":"production",
+			"endpoints":[{"name":"api","url":"https://api.isectech.com","protocol":"https","port":443}]}`,
+	}).Want(t, http.StatusForbidden, "not_owner", "")
+	p.Do(t, Request{
+		Method: http.MethodPost, Path: "/internal/auth/authorize", Token: token, Body: `[{"caller":"frontend","target":"admin"}]`,
+	}).Want(t, http.StatusForbidden, "insufficient_scope", "")
+	p.Do(t, Request{Method: http.MethodPost, Path: "/internal/auth/revoke", Token: token, Body: `{"service_name":"frontend"}`}).
+		Want(t, http.StatusForbidden, "insufficient_scope", "")
+	var told []string
+	for _, e := range p.Published.On(events.TopicSecurityEvents) {
+		told = append(told, strings.TrimPrefix(e.Type, "com.isectech.security.")+" "+e.Subject)
+	}
+	if diff := cmp.Diff([]string{"scope_violation.v1 " + gateway, "privilege_violation.v1 " + gateway}, told); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+	if n := strings.Count(p.Logs.String(), `"request refused"`); n != 3 {
+		t.Errorf("%d refusals are recorded", n)
 	}
 }

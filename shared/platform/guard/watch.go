@@ -9,6 +9,7 @@ import (
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/authn"
+	"github.com/isectech/service-networking/shared/platform/httpx"
 	"github.com/isectech/service-networking/shared/platform/security"
 	"github.com/isectech/service-networking/shared/platform/trust"
 )
@@ -40,6 +41,22 @@ func (g *Guard) Refused(r *http.Request, p auth.Principal, privileged bool, refu
 	g.Metrics.AuthAttempt(string(p.Method), string(auth.ReasonOf(refusal)))
 	g.tell(r, o, refusal)
 }
+
+// Lacks is the refusal of a caller for want of scopes, by a function that knows only later what is needed. It is
+// counted, logged and told of.
+func (g *Guard) Lacks(r *http.Request, p auth.Principal, required auth.Scopes) error {
+	o := observed(p)
+	o.Privileged = required&adminScopes != 0
+	refusal := auth.Refuse(auth.InsufficientScope, "the caller does not hold the scope")
+	return g.refuse(r, o, httpx.InsufficientScope(required).Because(refusal))
+}
+
+// NotOwner counts, logs and tells of a caller that would change what is another's.
+func (g *Guard) NotOwner(r *http.Request, p auth.Principal) {
+	_ = g.refuse(r, observed(p), errNotOwner) // has its own error
+}
+
+var errNotOwner = auth.Refuse(auth.UntrustedEdge, "what the caller would change is another service's, or of another environment")
 
 func (g *Guard) tell(r *http.Request, o security.Observation, refusal error) {
 	if g.Security == nil {
