@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -274,7 +276,7 @@ func TestDirectTLS(t *testing.T) {
 		t.Run(ask.String(), func(t *testing.T) {
 			t.Parallel()
 			server := httptest.NewUnstartedServer(p.handler)
-			server.Config.ErrorLog = nil
+			server.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail, as they should
 			server.TLS = &tls.Config{ClientAuth: ask, ClientCAs: ca.Pool(), Time: p.Clock.Now}
 			server.StartTLS()
 			t.Cleanup(server.Close)
