@@ -39,7 +39,7 @@ const (
 
 // seal turns evidence into a decision id.
 func (s *Service) seal(ctx context.Context, e evidence) (string, error) {
-	key, err := s.signers.current(ctx)
+	key, err := s.signers.sealing(ctx)
 	if err != nil {
 		return "", err
 	}

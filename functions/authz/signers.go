@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/isectech/service-networking/shared/auth/token"
 	"github.com/isectech/service-networking/shared/platform/secrets"
@@ -26,12 +27,15 @@ type signers struct {
 	trust   *trust.Source
 	secrets *secrets.Client
 
-	mu   sync.Mutex
-	keys map[string]*signingKey // by kid; a kid's key never changes, and the store bounds how many there are
+	seen atomic.Pointer[trust.State] // whose keys have been prepared
+
+	mu      sync.Mutex
+	keys    map[string]*signingKey // by kid; a kid's key never changes, and the store bounds how many there are
+	loading map[string]bool        // by kid: fetched by a goroutine
 }
 
 func newSigners(t *trust.Source, c *secrets.Client) *signers {
-	return &signers{trust: t, secrets: c, keys: make(map[string]*signingKey)}
+	return &signers{trust: t, secrets: c, keys: make(map[string]*signingKey), loading: make(map[string]bool)}
 }
 
 // current returns the key that signs now.
@@ -40,11 +44,70 @@ func (s *signers) current(ctx context.Context) (*signingKey, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.prepare(ctx, st)
 	rec, ok := st.CurrentKey()
 	if !ok {
 		return nil, errNoSigningKey
 	}
 	return s.load(ctx, rec)
+}
+
+// sealing returns the key that decisions are sealed with: the one that signs or, until its secret has been
+// read, the one that did before. Nobody waits for Secret Manager to hear that a token is good.
+func (s *signers) sealing(ctx context.Context) (*signingKey, error) {
+	st, err := s.trust.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.prepare(ctx, st)
+	rec, ok := st.CurrentKey()
+	if !ok {
+		return nil, errNoSigningKey
+	}
+	if key := s.loaded(rec.ID); key != nil {
+		return key, nil
+	}
+	for _, other := range st.Signing {
+		if key := s.loaded(other.ID); key != nil && other.State == trust.KeyPrevious {
+			return key, nil
+		}
+	}
+	return s.load(ctx, rec)
+}
+
+// prepare fetches the key that signs and the one that will sign next, once for each look at the store until it
+// has them, so that a rotation makes nobody wait.
+func (s *signers) prepare(ctx context.Context, st *trust.State) {
+	if s.seen.Load() == st || s.seen.Swap(st) == st {
+		return
+	}
+	for _, rec := range st.Signing {
+		if rec.State != trust.KeyNext && rec.State != trust.KeyCurrent {
+			continue
+		}
+		s.mu.Lock()
+		busy := s.keys[rec.ID] != nil || s.loading[rec.ID]
+		if !busy {
+			s.loading[rec.ID] = true
+		}
+		s.mu.Unlock()
+		if busy {
+			continue
+		}
+		go func() {
+			_, _ = s.load(context.WithoutCancel(ctx), rec) // whoever needs it hears of the error
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			delete(s.loading, rec.ID)
+		}()
+	}
+}
+
+// loaded returns a key that has been fetched; nil otherwise.
+func (s *signers) loaded(kid string) *signingKey {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.keys[kid]
 }
 
 // hinted returns the keys whose id begins so, also those that sign no more: one, as ids are made here.
@@ -68,10 +131,7 @@ func (s *signers) hinted(ctx context.Context, kid string) ([]*signingKey, error)
 }
 
 func (s *signers) load(ctx context.Context, rec trust.SigningKey) (*signingKey, error) {
-	s.mu.Lock()
-	key, ok := s.keys[rec.ID]
-	s.mu.Unlock()
-	if ok {
+	if key := s.loaded(rec.ID); key != nil {
 		return key, nil
 	}
 	value, err := s.secrets.Access(ctx, trust.SigningKeySecret, rec.SecretVersion)
@@ -93,7 +153,7 @@ func (s *signers) load(ctx context.Context, rec trust.SigningKey) (*signingKey, 
 	if err != nil {
 		return nil, err
 	}
-	key = &signingKey{id: rec.ID, signer: signer, decisions: decisions}
+	key := &signingKey{id: rec.ID, signer: signer, decisions: decisions}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keys[rec.ID] = key
