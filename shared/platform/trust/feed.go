@@ -68,7 +68,6 @@ func (f *feed) read(ctx context.Context, now time.Time) (*revoked, error) {
 
 // follow takes in what has changed in a collection.
 func (f *feed) follow(ctx context.Context, collection string, now time.Time) error {
-	began := f.edges[collection].position
 	var chunk []store.Document
 	take := func() error {
 		next, err := f.building.next(chunk, now)
@@ -82,25 +81,18 @@ func (f *feed) follow(ctx context.Context, collection string, now time.Time) err
 		chunk = chunk[:0]
 		return nil
 	}
-	err := func() error {
-		for doc, err := range f.store.Changes(ctx, collection, began) {
-			if err != nil {
-				return errors.Join(err, take())
-			}
-			if f.edges[collection].seen[doc.Ref] == doc.Generation {
-				continue
-			}
-			if chunk = append(chunk, doc); len(chunk) == feedChunk {
-				if err := take(); err != nil {
-					return err
-				}
+	for doc, err := range f.store.Changes(ctx, collection, f.edges[collection].position) {
+		if err != nil { // a damaged document among others: it might be the one that matters
+			return errors.Join(err, take())
+		}
+		if f.edges[collection].seen[doc.Ref] == doc.Generation {
+			continue
+		}
+		if chunk = append(chunk, doc); len(chunk) == feedChunk {
+			if err := take(); err != nil {
+				return err
 			}
 		}
-		return take()
-	}()
-	if errors.Is(err, store.ErrCorrupt) {
-		// What cannot be read might be what matters: nothing is known until it can, however often one looks.
-		f.edges[collection] = edge{position: began}
 	}
-	return err
+	return take()
 }
