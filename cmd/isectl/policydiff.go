@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -36,18 +37,19 @@ func writeChanges(w io.Writer, c policy.Comparison) {
 
 // changeColumns tells one change.
 func changeColumns(c policy.Change) []string {
-	became := func() string { return orNothing(c.From) + " -> " + orNothing(c.To) }
+	became := cmp.Or(c.From, "nothing") + " -> " + cmp.Or(c.To, "nothing")
 	switch c.Kind {
 	case policy.AccountMapped:
-		return []string{"~ service account " + c.Name, became()}
+		return []string{"~ service account " + c.Name, became}
 	case policy.AliasMapped:
-		return []string{"~ alias " + c.Name, became()}
+		return []string{"~ alias " + c.Name, became}
 	}
 	ends := c.Caller + " -> " + c.Target
 	where := []string{environmentText(c.Environments), listText("method", c.Methods), listText("path", c.Paths)}
 	switch c.Kind {
 	case policy.RateChanged:
-		return append(append([]string{"~ " + ends}, where...), "rate "+became())
+		rate := func(s string) string { return cmp.Or(s, "the platform's") }
+		return append(append([]string{"~ " + ends}, where...), "rate "+rate(c.From)+" -> "+rate(c.To))
 	case policy.AccessAdded:
 		ends = "+ " + ends
 	default:
@@ -58,13 +60,6 @@ func changeColumns(c policy.Change) []string {
 		what = strings.TrimSpace("the way itself, " + what)
 	}
 	return append(append([]string{ends}, where...), strings.Trim(what, ", "))
-}
-
-func orNothing(s string) string {
-	if s == "" {
-		return "nothing"
-	}
-	return s
 }
 
 func environmentText(list []auth.Environment) string {

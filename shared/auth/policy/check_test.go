@@ -111,6 +111,8 @@ func TestParseFindings(t *testing.T) {
 				"error edges[1].scopes[0] unknown_scope"}},
 		{"scope never granted", `{` + ab + `"edges":[{"caller":"isectech-a","target":"isectech-b","scopes":["api:read","api:write"]}],` + op + `}`,
 			[]string{"warning edges[0].scopes[1] scope_not_granted"}},
+		{"scope never carried", `{"services":{"isectech-a":{"environments":["production"],"scopes":["api:read","service:discover","api:write"]},` + b + `},"edges":[{"caller":"isectech-a","target":"isectech-b","scopes":["api:read"]},{"caller":"isectech-a","target":"isectech-a","effect":"deny","scopes":["api:write"]}],` + op + `}`,
+			[]string{"warning services.isectech-a.scopes[2] idle_scope"}},
 		{"environment not shared", `{` + ab + `"edges":[{"caller":"isectech-a","target":"isectech-b","environments":["production","staging"]}],` + op + `}`,
 			[]string{"warning edges[0].environments[1] foreign_environment"}},
 		{"no environment shared", `{"services":{` + a + `,"isectech-b":{"environments":["staging"],"scopes":["metrics:read"]}},"edges":[` + edge + `],` + op + `}`,

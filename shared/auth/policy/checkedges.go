@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/isectech/service-networking/shared/auth"
@@ -48,6 +47,7 @@ func (c *checker) edges() {
 		}
 	}
 	c.parallel(p)
+	c.idle(p)
 	c.isolated(p)
 }
 
@@ -186,40 +186,4 @@ func coversList(list, other []string, covers func(a, b string) bool) bool {
 	return len(other) > 0 && !slices.ContainsFunc(other, func(b string) bool {
 		return !slices.ContainsFunc(list, func(a string) bool { return covers(a, b) })
 	})
-}
-
-// isolated warns of services that nobody may call and that may call nobody. What holds only scopes that
-// the platform's own endpoints ask for is complete without.
-func (c *checker) isolated(p pairs) {
-	joined := make(map[string]bool)
-	for ends, refs := range p.refs {
-		if slices.ContainsFunc(refs, func(r edgeRef) bool { return !r.edge.denies() && r.envs != 0 }) {
-			joined[ends[0]], joined[ends[1]] = true, true
-		}
-	}
-	const platformScopes = auth.ServiceDiscover | auth.MetricsRead
-	for _, name := range slices.Sorted(maps.Keys(c.doc.Services)) {
-		grant := scopeSet(c.doc.Services[name].Scopes)
-		if !joined[name] && (grant == 0 || grant&^platformScopes != 0) {
-			c.warnf(memberPath("services", name), "isolated_service",
-				"No edge lets anybody call this service, and none lets it call anybody.")
-		}
-	}
-}
-
-// company warns of services whose instances could take ids that read like those of another service's:
-// an instance of api may be called api-gateway-001, and so may one of api-gateway.
-func (c *checker) company() {
-	for _, name := range slices.Sorted(maps.Keys(c.doc.Services)) {
-		alias := implicitAlias(name)
-		for i := range len(alias) {
-			if alias[i] != '-' {
-				continue
-			}
-			if other, ok := c.names[alias[:i]]; ok && other != name && implicitAlias(other) == alias[:i] {
-				c.warnf(memberPath("services", name), "alias_prefix",
-					"Ids of instances of %s can read like ids of this service's.", other)
-			}
-		}
-	}
 }

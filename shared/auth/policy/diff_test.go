@@ -87,8 +87,8 @@ func TestDiff(t *testing.T) {
 			d.Services["a"] = s
 		}, []string{" alias_mapped > [] [] [] [] ay:>a"}, 0, 0},
 		{"a rate where there was none", func(d *policy.Document) {
-			d.Edges[1].RateLimit = &policy.RateLimit{Requests: 10, Per: time.Second}
-		}, []string{"!rate_changed a>c [production development] [] [] [] :>10/1s"}, 0, 0},
+			d.Edges[1].RateLimit = &policy.RateLimit{Requests: 20, Per: time.Second}
+		}, []string{"!rate_changed a>c [production development] [] [] [] :>20/1s"}, 0, 0},
 		{"rates of services", func(d *policy.Document) {
 			s := d.Services["c"]
 			s.RateLimit = &policy.RateLimit{Requests: 10, Per: time.Minute}
@@ -96,7 +96,7 @@ func TestDiff(t *testing.T) {
 			d.Edges = append(d.Edges, policy.Edge{Caller: "c", Target: "a"})
 		}, []string{
 			"!access_added c>a [production development] [] [] way [api:read api:write] :>",
-			"!rate_changed c>isectech-services [production development] [] [] [] :>10/1m in all",
+			" rate_changed c>isectech-services [production development] [] [] [] :>10/1m in all",
 		}, 6, 0},
 	}
 	for _, tt := range tests {

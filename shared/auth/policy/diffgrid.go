@@ -175,8 +175,7 @@ func (g *grid) tell(r region) {
 	if r.from != r.to {
 		g.sum.Rates++
 		c.Kind, c.From, c.To = RateChanged, r.from.text(), r.to.text()
-		// Without a rate of the policy's own the platform's holds, which it does not know.
-		c.Widens = r.from.Requests == 0 || r.to.Requests == 0 || r.to.compare(r.from.RateLimit) > 0
+		c.Widens = r.to.orDefault().compare(r.from.orDefault()) > 0
 		g.add(c)
 	}
 }

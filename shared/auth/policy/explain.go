@@ -242,10 +242,3 @@ func scopeText(s auth.Scopes) string {
 	}
 	return s.String()
 }
-
-func choose(first bool, a, b string) string {
-	if first {
-		return a
-	}
-	return b
-}

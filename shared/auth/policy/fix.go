@@ -116,3 +116,10 @@ func (x *explainer) fixScopes() string {
 	sentence := strings.Join(steps, ", and ")
 	return strings.ToUpper(sentence[:1]) + sentence[1:] + "."
 }
+
+func choose(first bool, a, b string) string {
+	if first {
+		return a
+	}
+	return b
+}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -28,17 +27,6 @@ var (
 func some(t *rapid.T, label string, of []string) []string {
 	list := rapid.SliceOfNDistinct(rapid.SampledFrom(of), 0, min(2, len(of)), rapid.ID[string]).Draw(t, label)
 	return append([]string(nil), list...)
-}
-
-// aRate draws a rate, or none.
-func aRate(t *rapid.T) *policy.RateLimit {
-	if !rapid.Bool().Draw(t, "with a rate") {
-		return nil
-	}
-	return &policy.RateLimit{
-		Requests: rapid.SampledFrom([]int64{1, 60, 1000, policy.MaxRequests}).Draw(t, "requests"),
-		Per:      rapid.SampledFrom([]time.Duration{time.Second, time.Minute, 90 * time.Second, 24 * time.Hour}).Draw(t, "per"),
-	}
 }
 
 func anEdge(t *rapid.T) policy.Edge {

@@ -69,6 +69,17 @@ type Limit struct {
 	Target auth.Subject
 }
 
+// DefaultRate is what the platform allows where the policy says nothing, unless it is configured otherwise.
+// Comparing policies goes by it.
+var DefaultRate = RateLimit{Requests: 1000, Per: time.Minute}
+
+func (l Limit) orDefault() RateLimit {
+	if l.Requests == 0 {
+		return DefaultRate
+	}
+	return l.RateLimit
+}
+
 // smaller returns the smaller one of two limits; nil is none.
 func smaller(a, b *Limit) *Limit {
 	if a == nil || b != nil && b.compare(a.RateLimit) < 0 {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/policy"
@@ -98,5 +99,16 @@ func TestRateLimitText(t *testing.T) {
 	data, err := json.Marshal(policy.Edge{Caller: "a", Target: "b", RateLimit: &policy.RateLimit{Requests: 10, Per: time.Minute}})
 	if diff := cmp.Diff(`{"caller":"a","target":"b","rate_limit":{"requests":10,"per":"1m"}}`, string(data)); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+// aRate draws a rate, or none.
+func aRate(t *rapid.T) *policy.RateLimit {
+	if !rapid.Bool().Draw(t, "with a rate") {
+		return nil
+	}
+	return &policy.RateLimit{
+		Requests: rapid.SampledFrom([]int64{1, 60, 1000, policy.MaxRequests}).Draw(t, "requests"),
+		Per:      rapid.SampledFrom([]time.Duration{time.Second, time.Minute, 90 * time.Second, 24 * time.Hour}).Draw(t, "per"),
 	}
 }
