@@ -154,8 +154,8 @@ func (f envoyFilter) authorize(w http.ResponseWriter, r *http.Request, authz, ta
 	for _, h := range f.HTTP.Request.Add {
 		ask.Header.Set(h.Key, h.Value)
 	}
-	res, err := askAuthz(ask)
-	if err != nil || res.StatusCode >= 500 {
+	answer, err := askAuthz(ask)
+	if err != nil || answer.status >= 500 {
 		if f.FailureModeAllow || f.StatusOnError.Code != "ServiceUnavailable" {
 			w.WriteHeader(http.StatusForbidden)
 			return false
@@ -163,11 +163,11 @@ func (f envoyFilter) authorize(w http.ResponseWriter, r *http.Request, authz, ta
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return false
 	}
-	if res.StatusCode != http.StatusOK {
-		relay(w, res, nil)
+	if answer.status != http.StatusOK {
+		answer.relay(w)
 		return false
 	}
-	for name, values := range res.Header {
+	for name, values := range answer.header {
 		if matches(f.HTTP.Response.Upstream.Patterns, name) {
 			r.Header[name] = values
 		}

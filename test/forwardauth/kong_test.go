@@ -1,7 +1,6 @@
 package forwardauth
 
 import (
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -159,26 +158,24 @@ func (k *kong) requestURI(l *lua.LState) int {
 		}
 		list.ForEach(func(_, v lua.LValue) { ask.Header.Add(name.String(), v.String()) })
 	})
-	res, err := askAuthz(ask)
+	answer, err := askAuthz(ask)
 	if err != nil {
 		l.Push(lua.LNil)
 		l.Push(lua.LString(err.Error()))
 		return 2
 	}
-	answer, got, meta := l.NewTable(), l.NewTable(), l.NewTable()
+	said, got, meta := l.NewTable(), l.NewTable(), l.NewTable()
 	meta.RawSetString("__index", l.NewFunction(func(l *lua.LState) int { // in whatever case
-		if values := res.Header.Values(l.CheckString(2)); len(values) > 0 {
+		if values := answer.header.Values(l.CheckString(2)); len(values) > 0 {
 			l.Push(lua.LString(values[0]))
 			return 1
 		}
 		return 0
 	}))
 	got.Metatable = meta
-	body := new(strings.Builder)
-	_, _ = io.Copy(body, res.Body)
-	answer.RawSetString("status", lua.LNumber(res.StatusCode))
-	answer.RawSetString("body", lua.LString(body.String()))
-	answer.RawSetString("headers", got)
-	l.Push(answer)
+	said.RawSetString("status", lua.LNumber(answer.status))
+	said.RawSetString("body", lua.LString(answer.body))
+	said.RawSetString("headers", got)
+	l.Push(said)
 	return 1
 }

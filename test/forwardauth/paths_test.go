@@ -62,46 +62,44 @@ func under(p, prefix string) bool { return p == prefix || strings.HasPrefix(p, p
 
 // However a path is written: what reaches a service is what was judged, at the service that it was judged for,
 // and no reading of it is one that the policy does not allow.
-func TestPaths(t *testing.T) {
-	t.Parallel()
-	each(t, func(t *testing.T, b *bench, proxy string) {
-		tokens := []string{b.token(t, backend), b.token(t, frontend)}
-		passed := 0
-		for _, target := range append(made(150), hostile...) {
-			for i, bearer := range tokens {
-				if i == 1 && strings.HasPrefix(target, "/orders/1") {
-					continue
-				}
-				a := b.send(t, proxy, ask{target: target, bearer: bearer})
-				if a.status == 200 != a.reached {
-					t.Errorf("%s: %d, reached %v", target, a.status, a.reached)
-				}
-				if !a.reached {
-					continue
-				}
-				passed++
-				if judged := a.question.header.Get("X-Target-Service"); judged != a.arrival.Service {
-					t.Errorf("%s: judged for %s and sent to %s", target, judged, a.arrival.Service)
-				}
-				if a.arrival.Service == frontend {
-					continue // there, the policy allows every path
-				}
-				for _, reading := range readings(a.arrival.Target) {
-					if under(reading, "/orders/admin") || !under(path.Clean(reading), "/orders") {
-						t.Errorf("%s: reaches the service as %s, to be read as %s", target, a.arrival.Target, reading)
-					}
+func checkPaths(t *testing.T, b *bench, proxy string) {
+	t.Helper()
+	tokens := []string{b.token(t, backend), b.token(t, frontend)}
+	passed := 0
+	for i, target := range append(hostile, made(150)...) {
+		for j, bearer := range tokens {
+			if i >= len(hostile) && strings.HasPrefix(target, "/site/") != (j == 1) {
+				continue // one of the two will do
+			}
+			a := b.send(t, proxy, ask{target: target, bearer: bearer})
+			if a.status == 200 != a.reached {
+				t.Errorf("%s: %d, reached %v", target, a.status, a.reached)
+			}
+			if !a.reached {
+				continue
+			}
+			passed++
+			if judged := a.question.header.Get("X-Target-Service"); judged != a.arrival.Service {
+				t.Errorf("%s: judged for %s and sent to %s", target, judged, a.arrival.Service)
+			}
+			if a.arrival.Service == frontend {
+				continue // there, the policy allows every path
+			}
+			for _, reading := range readings(a.arrival.Target) {
+				if under(reading, "/orders/admin") || !under(path.Clean(reading), "/orders") {
+					t.Errorf("%s: reaches the service as %s, to be read as %s", target, a.arrival.Target, reading)
 				}
 			}
 		}
-		if passed < 20 {
-			t.Errorf("only %d requests were let through", passed)
-		}
-	})
+	}
+	if passed < 20 {
+		t.Errorf("only %d requests were let through", passed)
+	}
 }
 
 // made returns paths made of what is ambiguous, the same in every run.
 func made(n int) []string {
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // reproducible
+	random := rand.New(rand.NewPCG(1, 2))
 	parts := []string{
 		"/", "/", "/orders", "/site", "/admin", "/x", "/..", "/.", "//", "%2f", "%2e", "%2e%2e", ";a", "%5c", "%20", "%61dmin", "..", "%252f", "?", "%00",
 	}

@@ -1,6 +1,7 @@
 package forwardauth
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -130,6 +131,7 @@ func (b *bench) writePolicy(t *testing.T) {
 func (b *bench) watch(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		id := r.Header.Get("X-Request-Id")
 		b.mu.Lock()
 		b.asked[id] = question{r.Method, r.RequestURI, r.Header.Clone(), len(body)}
@@ -177,6 +179,26 @@ func (b *bench) variables(listen string) map[string]string {
 func (b *bench) token(t *testing.T, target string) string {
 	t.Helper()
 	return b.Token(t, gateway, target, auth.APIRead|auth.APIWrite)
+}
+
+// operate has an operator tell authz something.
+func (b *bench) operate(t *testing.T, path, body string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.authz.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+b.Token(t, "operator:"+platformtest.Operator, auth.PlatformAudience, auth.AdminRead|auth.AdminWrite))
+	res, err := b.authz.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode > 299 {
+		text, _ := io.ReadAll(res.Body)
+		t.Fatalf("%s: %d %s", path, res.StatusCode, text)
+	}
 }
 
 // freeAddress returns an address that nobody listened at a moment ago.

@@ -60,7 +60,7 @@ func start(t *testing.T, configure func(listen string) *exec.Cmd) (listen string
 		listen = freeAddress(t)
 		cmd := configure(listen)
 		p := &running{ended: make(chan struct{})}
-		p.cmd = exec.Command("sh", append([]string{"-c", guard, "guard"}, cmd.Args...)...) //nolint:noctx,gosec // it ends when its standard input does; the program found in PATH
+		p.cmd = exec.Command("sh", append([]string{"-c", guard, "guard"}, cmd.Args...)...) //nolint:noctx // it ends when its standard input does
 		p.cmd.Env, p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = cmd.Env, cmd.Dir, &p.output, &p.output
 		stdin, err := p.cmd.StdinPipe()
 		if err != nil {

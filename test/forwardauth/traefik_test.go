@@ -92,13 +92,13 @@ func (f *traefikForward) authorize(w http.ResponseWriter, r *http.Request, authz
 			ask.Header.Set(name, value)
 		}
 	}
-	res, err := askAuthz(ask)
+	answer, err := askAuthz(ask)
 	if err != nil {
 		w.WriteHeader(http.StatusInternalServerError)
 		return false
 	}
-	if res.StatusCode < 200 || res.StatusCode > 299 {
-		relay(w, res, nil)
+	if answer.status < 200 || answer.status > 299 {
+		answer.relay(w)
 		return false
 	}
 	judged := regexp.MustCompile(f.Response)
@@ -107,7 +107,7 @@ func (f *traefikForward) authorize(w http.ResponseWriter, r *http.Request, authz
 			delete(r.Header, name)
 		}
 	}
-	for name, values := range res.Header {
+	for name, values := range answer.header {
 		if judged.MatchString(name) {
 			r.Header[name] = values
 		}
