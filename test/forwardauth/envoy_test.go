@@ -125,6 +125,7 @@ func startEnvoy(t *testing.T, b *bench) string {
 			return
 		}
 		r.Header.Del("Connection") // of this hop; what it names stays
+		r.Header.Set("X-Forwarded-For", strings.Join(append(r.Header.Values("X-Forwarded-For"), clientAddress(r)), ", "))
 		for _, f := range m.Filters {
 			switch {
 			case strings.HasSuffix(f.Config.Type, ".HeaderMutation"):

@@ -99,6 +99,7 @@ func (k *kong) pdk(state *lua.LState) *lua.LTable {
 			"get_raw_path": text(k.raw), "get_path": text(k.normal), "get_raw_query": text(k.query), "get_method": text(k.r.Method),
 			"get_headers": state.NewFunction(func(l *lua.LState) int { l.Push(k.headers(l)); return 1 }),
 		}),
+		"client":   table(map[string]lua.LValue{"get_ip": text(clientAddress(k.r))}),
 		"response": table(map[string]lua.LValue{"exit": state.NewFunction(k.exit)}),
 		"service": table(map[string]lua.LValue{"request": table(map[string]lua.LValue{
 			"clear_header": state.NewFunction(func(l *lua.LState) int { delete(k.r.Header, http.CanonicalHeaderKey(l.CheckString(1))); return 0 }),

@@ -49,7 +49,7 @@ func TestProxies(t *testing.T) {
 func checkAllowed(t *testing.T, b *bench, proxy string) {
 	t.Helper()
 	a := b.send(t, proxy, ask{
-		bearer: b.token(t, backend), target: "/orders/1?a=%2f&explain=true", header: []string{"X-Of-The-Client: yes"}, host: "Orders.isectech.com:8443",
+		bearer: b.token(t, backend), target: "/orders/1?a=%2f&explain=true", header: []string{"X-Of-The-Client: yes", "X-Forwarded-For: 203.0.113.9"}, host: "Orders.isectech.com:8443",
 	})
 	a.want(t, 200)
 	wantCaller(t, a, map[string]string{
@@ -61,6 +61,9 @@ func checkAllowed(t *testing.T, b *bench, proxy string) {
 	}
 	if asked := a.question.target; asked != "/internal/auth/validate" && asked != "/internal/auth/validate"+a.arrival.Target {
 		t.Errorf("authz was asked at %s", a.question.target)
+	}
+	if from := strings.Split(a.question.header.Get("X-Forwarded-For"), ", "); from[len(from)-1] != "127.0.0.1" {
+		t.Errorf("authz was told of a client at %q", from)
 	}
 	a = b.send(t, proxy, ask{bearer: b.token(t, frontend), target: "/site/"})
 	a.want(t, 200)

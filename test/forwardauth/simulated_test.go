@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -94,6 +95,12 @@ func (a *reply) relay(w http.ResponseWriter) {
 	maps.Copy(w.Header(), a.header)
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body) //nolint:gosec // a proxy passes on what it got
+}
+
+// clientAddress returns the address that a request came from.
+func clientAddress(r *http.Request) string {
+	address, _, _ := net.SplitHostPort(r.RemoteAddr)
+	return address
 }
 
 // targetOf returns the path and query that a request line holds.

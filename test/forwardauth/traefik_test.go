@@ -87,7 +87,7 @@ func (f *traefikForward) authorize(w http.ResponseWriter, r *http.Request, authz
 	for _, name := range []string{"Connection", "Keep-Alive", "Te", "Trailers", "Transfer-Encoding", "Upgrade", "Content-Length"} {
 		ask.Header.Del(name)
 	}
-	for name, value := range map[string]string{"X-Forwarded-Method": r.Method, "X-Forwarded-Uri": r.URL.RequestURI(), "X-Forwarded-Host": r.Host} {
+	for name, value := range map[string]string{"X-Forwarded-Method": r.Method, "X-Forwarded-Uri": r.URL.RequestURI(), "X-Forwarded-Host": r.Host, "X-Forwarded-For": clientAddress(r)} {
 		if !f.Trust || ask.Header.Get(name) == "" {
 			ask.Header.Set(name, value)
 		}
