@@ -18,6 +18,8 @@ type bench struct {
 	out    io.Writer
 	signer *token.Signer
 
+	figures []figure.Figure // so far
+
 	authz, bare, verify, opaPlain, opaCached *subject
 	all                                      []*subject
 }
@@ -52,7 +54,7 @@ func (b *bench) run(ctx context.Context) error {
 			return err
 		}
 	}
-	figures := []figure.Figure{
+	figures := append(b.figures,
 		figure.Summarize("authz-seen-rate", "requests/s", seen[b.authz].rate),
 		figure.Summarize("authz-seen-cpu", "us/request", seen[b.authz].cpu),
 		figure.Summarize("bare-cpu", "us/request", seen[b.bare].cpu),
@@ -61,7 +63,7 @@ func (b *bench) run(ctx context.Context) error {
 		figure.Summarize("authz-new-cpu", "us/request", fresh[b.authz].cpu),
 		figure.Summarize("bare-verify-cpu", "us/request", fresh[b.verify].cpu),
 		figure.Compare("authz-new-cpu-to-bare-verify", fresh[b.authz].cpu, fresh[b.verify].cpu),
-	}
+	)
 	if b.opa {
 		figures = append(figures,
 			figure.Summarize("opa-rate", "requests/s", seen[b.opaPlain].rate),

@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -52,6 +53,10 @@ func program(ctx context.Context, args []string, w io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	testing.Init()
+	if err := flag.Set("test.benchtime", "60ms"); err != nil {
+		return err
+	}
 	if o.rounds < 1 || o.tokens < 1 || o.connections < 1 {
 		return errors.New("-rounds, -tokens and -connections: want 1 or more")
 	}
@@ -72,6 +77,9 @@ func program(ctx context.Context, args []string, w io.Writer) error {
 func (b *bench) prepare(ctx context.Context) error {
 	var err error
 	if b.signer, err = makePlatform(ctx, b.work); err != nil {
+		return err
+	}
+	if b.figures, err = b.inProcess(ctx); err != nil { // before the authorizer has the platform's directory
 		return err
 	}
 	serve := filepath.Join(b.work, "serve")
