@@ -2,7 +2,6 @@ package ratelimit
 
 import (
 	"context"
-	"hash/maphash"
 	"math"
 	"sync"
 	"time"
@@ -16,7 +15,6 @@ const numShards = 64
 // newcomers share one TAT a shard, so that they may be refused early, and nobody's count begins anew.
 type Memory struct {
 	now    func() time.Time
-	seed   maphash.Seed
 	perMax int // callers a shard
 	shards [numShards]shard
 }
@@ -30,7 +28,7 @@ type shard struct {
 
 // NewMemory returns a memory for about limit callers, some 200 bytes each.
 func NewMemory(limit int, now func() time.Time) *Memory {
-	m := &Memory{now: now, seed: maphash.MakeSeed(), perMax: max(limit/numShards, 1)}
+	m := &Memory{now: now, perMax: max(limit/numShards, 1)}
 	for i := range m.shards {
 		m.shards[i].tats = make(map[Key]*int64)
 		m.shards[i].soonest = math.MaxInt64
@@ -44,7 +42,7 @@ func (m *Memory) Take(_ context.Context, key Key, limit Limit) Decision {
 		return Decision{Allowed: true}
 	}
 	now := m.now().UnixNano()
-	s := &m.shards[maphash.Comparable(m.seed, key)%numShards]
+	s := &m.shards[(key.Caller.Hash()+3*key.Target.Hash())%numShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tat, ok := s.tats[key]

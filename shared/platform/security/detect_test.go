@@ -231,7 +231,7 @@ func TestDetectorIsBounded(t *testing.T) {
 			At: start, Subject: subjects[i%len(subjects)], Reason: auth.InsufficientScope, TokenID: strconv.Itoa(i),
 			Source: Source{Address: netip.AddrFrom4([4]byte{byte(1 + i>>16), byte(i >> 8), byte(i), 1}), Proven: true},
 		}
-		if d.Used(o); i%16 == 0 {
+		if d.Used(o); i%64 == 0 {
 			d.Refused(o)
 		}
 	}

@@ -60,7 +60,7 @@ func (v *volume) turn(minute int64) {
 
 // volume finds a subject that asks far more than it uses to.
 func (d *Detector) volume(o Observation) Incident {
-	key := d.volumes.hash(o.Subject.String()) ^ uint64(len(o.Environment))<<1 // the environments' names differ in length
+	key := (o.Subject.Hash() ^ uint64(len(o.Environment))<<1) | 1 // the environments' names differ in length
 	v, mu := d.volumes.lock(key, o.At.UnixNano())
 	defer mu.Unlock()
 	if !v.add(o.At.Unix() / int64(time.Minute/time.Second)) {
