@@ -41,7 +41,7 @@ func TestSender(t *testing.T) {
 	want := auth.Principal{
 		Subject: auth.MustSubject(backend), ServiceID: "backend-services-001", Environment: claims.Environment,
 		Scopes: auth.ServiceDiscover, Method: auth.MethodJWT, Audience: auth.PlatformAudience, TokenID: claims.ID,
-		ExpiresAt: claims.ExpiresAt.Unix(),
+		KeyID: authority.Signer.Public().ID, IssuedAt: claims.IssuedAt.Unix(), ExpiresAt: claims.ExpiresAt.Unix(),
 	}
 	if got != want {
 		t.Errorf("%+v, want %+v", got, want)
@@ -94,6 +94,19 @@ func TestSenderRefused(t *testing.T) {
 				t.Error("another command goes under the id of the first")
 			}
 		})
+	}
+}
+
+// A token that is bound to a certificate is nobody's without it, and a message has no connection to show one on.
+func TestSenderBound(t *testing.T) {
+	t.Parallel()
+	claims := authtest.Claims(backend, auth.PlatformAudience, auth.ServiceDiscover)
+	claims.Thumbprint = "om8vGt3r6eTx5TI1kCeNKRJYZTUreIbHGu-Gu8FN8To"
+	e := command()
+	e.Auth = "x"
+	p, err := events.Commands{Tokens: verdict{claims: claims}}.Sender(t.Context(), e)
+	if !errors.Is(err, events.ErrUnauthenticated) || auth.ReasonOf(err) != auth.IdentityMismatch || !p.Subject.IsZero() {
+		t.Errorf("%+v, %v", p, err)
 	}
 }
 
