@@ -23,7 +23,7 @@ func newMethods(list []string) methods {
 // all reports whether every method is covered.
 func (m *methods) all() bool { return len(m.list) == 0 }
 
-// has reports whether the method of a request is one of those listed.
+// has reports whether the method of a request is one of those listed, all of which everybody reads alike.
 func (m *methods) has(q *request) bool {
 	if q.number != 0 {
 		return m.common&q.number != 0

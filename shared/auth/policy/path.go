@@ -8,10 +8,11 @@ import (
 // maxPathBytes is the longest request path that is read; longer ones are uncertain.
 const maxPathBytes = 8 << 10
 
-// The classes of bytes in a path as sent; a byte of none is what it looks like.
+// The classes of bytes in a path as sent, as bits; a byte of none is what it looks like. A slash is
+// slashOrDot as well, whose bit is next to it.
 const (
 	slash = 1 << iota
-	dot
+	slashOrDot
 	percent
 	refused
 )
@@ -24,9 +25,9 @@ var classes = func() (table [256]uint8) {
 		case c == '%':
 			table[c] = percent
 		case c == '/':
-			table[c] = slash
+			table[c] = slash | slashOrDot
 		case c == '.':
-			table[c] = dot
+			table[c] = slashOrDot
 		}
 	}
 	return table
@@ -44,13 +45,13 @@ func canonicalPath(path string) (string, bool) {
 	if path == "" || path[0] != '/' || len(path) > maxPathBytes {
 		return "", false
 	}
-	var seen, untidy, before uint8
+	// A slash before a slash or a dot may begin a segment that is none: untidy gets the bit slashOrDot then.
+	var seen, untidy, before uint
 	for i := range len(path) {
-		class := classes[path[i]]
+		class := uint(classes[path[i]])
 		seen |= class
-		// A slash before a slash or a dot may begin a segment that is none. Minus one has all bits.
-		untidy |= -(before & slash) & class & (slash | dot)
-		before = class
+		untidy |= class & (before << 1)
+		before = class & slash
 	}
 	if seen&refused != 0 {
 		return "", false

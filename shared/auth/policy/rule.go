@@ -81,14 +81,17 @@ func (r *request) read() {
 	r.methodSure = r.number != 0 || validMethod(r.Method)
 }
 
+// under reports whether the path lies, without a doubt, at or below one of the prefixes.
 func (r *request) under(prefixes []string) bool {
 	if !r.pathRead {
 		r.path, r.pathSure = canonicalPath(r.Path)
 		r.pathRead = true
 	}
-	for _, prefix := range prefixes {
-		if underPrefix(r.path, prefix) {
-			return true
+	if r.pathSure {
+		for _, prefix := range prefixes {
+			if underPrefix(r.path, prefix) {
+				return true
+			}
 		}
 	}
 	return false
@@ -109,27 +112,19 @@ func (r *rule) covers(q *request) coverage {
 
 func (n *narrowing) covers(q *request) coverage {
 	result := covered
-	if !n.methods.all() {
-		if result = cover(q.methodSure, n.methods.has(q)); result == uncovered {
+	if !n.methods.all() && !n.methods.has(q) {
+		if q.methodSure {
 			return uncovered
 		}
+		result = uncertain
 	}
-	if len(n.prefixes) > 0 {
-		under := q.under(n.prefixes)
-		result = min(result, cover(q.pathSure, under))
+	if len(n.prefixes) > 0 && !q.under(n.prefixes) {
+		if q.pathSure {
+			return uncovered
+		}
+		result = uncertain
 	}
 	return result
-}
-
-func cover(sure, match bool) coverage {
-	switch {
-	case !sure:
-		return uncertain
-	case match:
-		return covered
-	default:
-		return uncovered
-	}
 }
 
 // applies reports whether the rule has its effect on the request. In doubt, deny rules have theirs and
