@@ -1,8 +1,8 @@
 // Package auth is the vocabulary of identity and judgement that every part of the platform shares:
 // who a caller is (Subject), where it runs (Environment), what it may do (Scopes) and why a request
-// was let through or refused (Reason). The sub-packages do the work: token (access tokens), signature
-// (signed requests), policy (the trust matrix), spiffe (workload ids) and authn (all credentials of one
-// request together).
+// was let through or refused (Reason). The sub-packages do the work: token (access tokens), jwks (other
+// issuers' keys), signature (signed requests), policy (the trust matrix), spiffe (workload ids) and authn
+// (all credentials of one request together).
 //
 // Nothing below this directory imports a cloud SDK.
 package auth
