@@ -39,6 +39,9 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatalf("parsed and does not compile: %v", err)
 		}
+		if d := policy.Diff(p, p, 1); !d.Same() {
+			t.Fatalf("differs from itself: %+v", d)
+		}
 		for s := range p.Services() {
 			if s.Grant&(auth.AdminRead|auth.AdminWrite) != 0 {
 				t.Fatalf("%s is granted %s", s.Subject, s.Grant)
