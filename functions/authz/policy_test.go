@@ -35,7 +35,7 @@ func (f *fixture) put(t *testing.T, bearer, body string, header ...string) answe
 // document returns the policy in force, changed.
 func (f *fixture) document(t *testing.T, change func(*policy.Document)) string {
 	t.Helper()
-	doc, _, err := policy.Parse([]byte(f.get(t, policyPath, f.operator(t)).Body.String()))
+	doc, _, err := policy.Parse(f.get(t, policyPath, f.operator(t)).Body.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
