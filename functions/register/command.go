@@ -10,6 +10,8 @@ import (
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/platform/events"
 	"github.com/isectech/service-networking/shared/platform/guard"
+	"github.com/isectech/service-networking/shared/platform/security"
+	"github.com/isectech/service-networking/shared/platform/telemetry"
 	"github.com/isectech/service-networking/shared/registry"
 	"github.com/isectech/service-networking/shared/store"
 )
@@ -58,7 +60,7 @@ func (s *Service) command(ctx context.Context, d events.Delivery) error {
 	if !s.trust.Writable(st) {
 		return fmt.Errorf("%w: the policy could not be read for over a minute", events.ErrUnavailable)
 	}
-	commands := events.Commands{Tokens: s.guard.Tokens, Report: s.emitter(CommandName)}
+	commands := events.Commands{Tokens: s.guard.Tokens, Report: counted{s.emitter(CommandName), s.deps.Metrics}}
 	sender, err := commands.Sender(ctx, d.Event)
 	if err != nil {
 		return err
@@ -81,6 +83,19 @@ func (s *Service) command(ctx context.Context, d events.Delivery) error {
 		}
 	}
 	return outcome(err)
+}
+
+// counted counts the incidents that are reported. A command that is refused is one, however often it happens: the
+// report belongs to the command, and without it the command comes again.
+type counted struct {
+	events.Emitter
+	metrics *telemetry.Metrics
+}
+
+// Security implements events.Reporter.
+func (c counted) Security(ctx context.Context, id string, i security.Incident) error {
+	c.metrics.SecurityEvent(string(i.Kind), string(i.Severity))
+	return c.Emitter.Security(ctx, id, i)
 }
 
 // outcome says which errors no other attempt can mend.
