@@ -18,7 +18,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -51,10 +50,6 @@ func program(ctx context.Context, args []string, w io.Writer) error {
 	flags.IntVar(&o.tokens, "tokens", 2000, "how many new tokens a turn has")
 	flags.IntVar(&o.connections, "connections", 16, "how many connections ask at once")
 	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	testing.Init()
-	if err := flag.Set("test.benchtime", "60ms"); err != nil {
 		return err
 	}
 	if o.rounds < 1 || o.tokens < 1 || o.connections < 1 {
