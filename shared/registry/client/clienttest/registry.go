@@ -1,0 +1,395 @@
+// Package clienttest has a registry for tests of what stands on a registry's client: it keeps records in memory, by
+// the lifecycle of package registry, and fails when told to. Behaves says what it has in common with the real one.
+package clienttest
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/isectech/service-networking/shared/registry"
+)
+
+// Registry answers what a client asks of a registry. Every caller may do everything, and every name of a service
+// that was given to New is known, with its alias.
+type Registry struct {
+	now      func() time.Time
+	services []string
+
+	mu      sync.Mutex
+	records map[string]*record
+	gone    []registry.Instance
+	index   int64
+	horizon int64
+	changed chan struct{}
+	fault   func(*http.Request) *http.Response
+	asked   []string
+	watches int
+}
+
+type record struct {
+	registry.Record
+	generation int64
+	updatedAt  time.Time
+}
+
+// New returns a registry of services. It is for tests alone.
+func New(_ testing.TB, now func() time.Time, services ...string) *Registry {
+	return &Registry{now: now, services: services, records: map[string]*record{}, index: 1, changed: make(chan struct{})}
+}
+
+// Fail lets answer give every answer that it does not leave to the registry by returning nil; nil ends that.
+func (f *Registry) Fail(answer func(*http.Request) *http.Response) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fault = answer
+	f.wake()
+}
+
+// Answer returns an answer with a status, and headers by name and value.
+func Answer(status int, headers ...string) *http.Response {
+	header := http.Header{}
+	for i := 0; i+1 < len(headers); i += 2 {
+		header.Set(headers[i], headers[i+1])
+	}
+	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(`{"error":"test","message":"told to"}`))}
+}
+
+// Forget lets the registry forget all changes, so that every index is too old.
+func (f *Registry) Forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.step()
+	f.horizon, f.gone = f.index, nil
+	f.wake()
+}
+
+// Asked returns the method and path of every request since it was last called.
+func (f *Registry) Asked() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	asked := f.asked
+	f.asked = nil
+	return asked
+}
+
+// Watches returns how many requests wait for changes.
+func (f *Registry) Watches() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.watches
+}
+
+// Put puts an instance into the registry, in a status.
+func (f *Registry) Put(reg registry.Registration, status registry.Status) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	next, _, _ := registry.Register(nil, reg, f.now())
+	next.Status = status
+	f.save(&next)
+}
+
+// Remove removes an instance.
+func (f *Registry) Remove(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.remove(id)
+}
+
+// Get returns an instance as readers see it.
+func (f *Registry) Get(id string) (registry.Instance, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := f.records[id]
+	if r == nil {
+		return registry.Instance{}, false
+	}
+	return f.instance(r), true
+}
+
+// RoundTrip answers without a network, so that it may be used where time is virtual.
+func (f *Registry) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body == nil {
+		r = r.Clone(r.Context())
+		r.Body = http.NoBody
+	}
+	w := httptest.NewRecorder()
+	f.ServeHTTP(w, r)
+	_ = r.Body.Close()
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	return w.Result(), nil
+}
+
+// ServeHTTP answers a request.
+func (f *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, r.Method+" "+r.URL.Path)
+	if f.fault != nil {
+		if res := f.fault(r); res != nil {
+			for name := range res.Header {
+				w.Header().Set(name, res.Header.Get(name))
+			}
+			w.WriteHeader(res.StatusCode)
+			_, _ = io.Copy(w, res.Body)
+			return
+		}
+	}
+	w.Header().Set("Date", f.now().UTC().Format(http.TimeFormat))
+	w.Header().Set("X-Registry-Age", "0.000")
+	const prefix = "/internal/registry/"
+	path, ok := strings.CutPrefix(r.URL.Path, prefix)
+	ref, verb, _ := strings.Cut(strings.TrimPrefix(path, "services/"), "/")
+	switch {
+	case !ok:
+		refuse(w, http.StatusNotFound, "not_found")
+	case r.Method == http.MethodPost && path == "register":
+		f.register(w, r)
+	case r.Method == http.MethodPut && verb == "heartbeat":
+		f.heartbeat(w, ref)
+	case r.Method == http.MethodPatch:
+		f.patch(w, r, ref)
+	case r.Method == http.MethodDelete:
+		if f.records[ref] == nil {
+			refuse(w, http.StatusNotFound, "not_found")
+			return
+		}
+		f.remove(ref)
+		w.WriteHeader(http.StatusNoContent)
+	case path == "watch":
+		f.watch(w, r)
+	default:
+		f.list(w, r, ref)
+	}
+}
+
+func (f *Registry) register(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	reg, findings := registry.Decode(body)
+	if len(findings) > 0 {
+		refuse(w, http.StatusBadRequest, "invalid_request")
+		return
+	}
+	if reg.ServiceName = f.name(reg.ServiceName); reg.ServiceName == "" {
+		refuse(w, http.StatusForbidden, "not_owner")
+		return
+	}
+	var current *registry.Record
+	status := http.StatusCreated
+	if is := f.records[reg.ServiceID]; is != nil {
+		current, status = &is.Record, http.StatusOK
+	}
+	next, outcome, err := registry.Register(current, reg, f.now())
+	if err != nil {
+		refuse(w, http.StatusForbidden, "not_owner")
+		return
+	}
+	if outcome == registry.Unchanged {
+		current.LeaseEnd = next.LeaseEnd
+	} else {
+		f.save(&next)
+	}
+	answer(w, status, f.instance(f.records[reg.ServiceID]))
+}
+
+func (f *Registry) heartbeat(w http.ResponseWriter, id string) {
+	is := f.records[id]
+	if is == nil {
+		refuse(w, http.StatusNotFound, "not_found")
+		return
+	}
+	next, effect := registry.Heartbeat(is.Record, f.now())
+	if effect == registry.All {
+		f.save(&next)
+	} else {
+		is.Record = next
+	}
+	answer(w, http.StatusOK, f.instance(f.records[id]))
+}
+
+func (f *Registry) patch(w http.ResponseWriter, r *http.Request, id string) {
+	is := f.records[id]
+	if is == nil {
+		refuse(w, http.StatusNotFound, "not_found")
+		return
+	}
+	body, _ := io.ReadAll(r.Body)
+	patch, findings := registry.DecodePatch(body)
+	if len(findings) > 0 {
+		refuse(w, http.StatusBadRequest, "invalid_request")
+		return
+	}
+	next, effect, err := patch.Apply(is.Record, registry.Owner, f.now())
+	if err != nil {
+		refuse(w, http.StatusConflict, "conflict")
+		return
+	}
+	if effect == registry.All {
+		f.save(&next)
+	}
+	answer(w, http.StatusOK, f.instance(f.records[id]))
+}
+
+func (f *Registry) list(w http.ResponseWriter, r *http.Request, ref string) {
+	name := f.name(ref)
+	if name == "" {
+		if is := f.records[ref]; is != nil {
+			answer(w, http.StatusOK, f.instance(is))
+			return
+		}
+		refuse(w, http.StatusNotFound, "not_found")
+		return
+	}
+	query := r.URL.Query()
+	limit, _ := strconv.Atoi(query.Get("limit"))
+	page := []registry.Instance{}
+	next := ""
+	for _, i := range f.since(0, name, query.Get("environment")) {
+		if i.Service.ServiceID <= query.Get("page_token") {
+			continue
+		}
+		if limit > 0 && len(page) == limit {
+			next = page[limit-1].ServiceID
+			break
+		}
+		page = append(page, i.Service)
+	}
+	w.Header().Set("X-Registry-Index", strconv.FormatInt(f.index, 10))
+	answer(w, http.StatusOK, map[string]any{"service_name": name, "services": page, "next_page_token": next})
+}
+
+type change struct {
+	Type    registry.ChangeType `json:"type"`
+	Service registry.Instance   `json:"service"`
+}
+
+// watch waits, which is why it gives the lock up.
+func (f *Registry) watch(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	index, _ := strconv.ParseInt(query.Get("index"), 10, 64)
+	wait, _ := time.ParseDuration(query.Get("wait"))
+	end := time.NewTimer(wait)
+	defer end.Stop()
+	f.watches++
+	defer func() { f.watches-- }()
+	changes := []change{}
+	for waiting := true; waiting; {
+		if f.fault != nil {
+			if res := f.fault(r); res != nil {
+				w.WriteHeader(res.StatusCode)
+				return
+			}
+		}
+		if index < f.horizon {
+			refuse(w, http.StatusGone, "gone")
+			return
+		}
+		if changes = append(changes, f.since(index, f.name(query.Get("name")), query.Get("environment"))...); len(changes) > 0 {
+			break
+		}
+		changed := f.changed
+		f.mu.Unlock()
+		select {
+		case <-changed:
+		case <-end.C:
+			waiting = false
+		case <-r.Context().Done():
+			waiting = false
+		}
+		f.mu.Lock()
+	}
+	w.Header().Set("X-Registry-Index", strconv.FormatInt(f.index, 10))
+	answer(w, http.StatusOK, map[string]any{"index": max(index, f.index), "changes": changes})
+}
+
+// since returns what of a service changed after an index; 0 is all that there is, by id.
+func (f *Registry) since(index int64, name, env string) []change {
+	var found []change
+	for _, r := range f.records {
+		if r.ServiceName == name && string(r.Environment) == env && r.updatedAt.UnixMicro() > index {
+			found = append(found, change{registry.InstanceUpdated, f.instance(r)})
+		}
+	}
+	for _, i := range f.gone {
+		if index != 0 && i.ServiceName == name && string(i.Environment) == env && i.UpdatedAt.UnixMicro() > index && f.records[i.ServiceID] == nil {
+			found = append(found, change{registry.InstanceDeleted, registry.Instance{Registration: registry.Registration{
+				ServiceID: i.ServiceID, ServiceName: i.ServiceName, Environment: i.Environment,
+			}}})
+		}
+	}
+	slices.SortFunc(found, func(a, b change) int { return strings.Compare(a.Service.ServiceID, b.Service.ServiceID) })
+	return found
+}
+
+func (f *Registry) instance(r *record) registry.Instance {
+	i := registry.Instance{
+		Registration: r.Registration, Status: r.Status, StatusSince: r.StatusSince, Generation: r.generation,
+		RegisteredAt: r.RegisteredAt, UpdatedAt: r.updatedAt, Lapsed: r.Record.Lapsed(f.now()),
+	}
+	if r.Lease != 0 {
+		end := r.LeaseEnd
+		i.LeaseExpiresAt = &end
+	}
+	return i
+}
+
+func (f *Registry) name(ref string) string {
+	for _, name := range f.services {
+		if name == ref || strings.TrimPrefix(name, "isectech-") == ref {
+			return name
+		}
+	}
+	return ""
+}
+
+func (f *Registry) step() time.Time {
+	f.index = max(f.index+1, f.now().UnixMicro())
+	return time.UnixMicro(f.index).UTC()
+}
+
+func (f *Registry) save(next *registry.Record) {
+	is := f.records[next.ServiceID]
+	r := &record{Record: *next, generation: 1}
+	if is != nil {
+		r.generation = is.generation + 1
+	}
+	r.updatedAt = f.step()
+	f.records[next.ServiceID] = r
+	f.wake()
+}
+
+func (f *Registry) remove(id string) {
+	r := f.records[id]
+	if r == nil {
+		return
+	}
+	delete(f.records, id)
+	i := f.instance(r)
+	i.UpdatedAt = f.step()
+	f.gone = append(f.gone, i)
+	f.wake()
+}
+
+func (f *Registry) wake() {
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func refuse(w http.ResponseWriter, status int, code string) {
+	answer(w, status, map[string]string{"error": code, "message": code})
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}
