@@ -90,6 +90,7 @@ func (s *Service) commitPolicy(r *http.Request, doc *policy.Document, generation
 	if err != nil {
 		return err
 	}
+	s.trust.Look() // so that it holds here from the answer on
 	s.deps.Logger.LogAttrs(r.Context(), slog.LevelInfo, "policy replaced",
 		slog.Int64("policy_version", next.Version()), slog.String("actor", author.String()))
 	return nil

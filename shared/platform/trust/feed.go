@@ -39,6 +39,9 @@ const (
 	// day, and with one a quarantine that was lifted.
 	readAnewAfter = 12 * time.Hour
 	feedChunk     = 1024
+	// settled is how long before a look that got to the end began a change must lie not to be looked for again,
+	// for clocks that differ. The store itself looks back over commits that were under way.
+	settled = 5 * time.Second
 )
 
 // followed are the collections of a feed.
@@ -81,7 +84,11 @@ func (f *feed) follow(ctx context.Context, collection string, now time.Time) err
 		chunk = chunk[:0]
 		return nil
 	}
-	for doc, err := range f.store.Changes(ctx, collection, f.edges[collection].position) {
+	since := f.edges[collection].position
+	if !f.wholeAt.IsZero() { // or else the last of many changes would have all of them read each time
+		since = max(since, store.Position(f.wholeAt.Add(-settled).UnixMicro()))
+	}
+	for doc, err := range f.store.Changes(ctx, collection, since) {
 		if err != nil { // a damaged document among others: it might be the one that matters
 			return errors.Join(err, take())
 		}
