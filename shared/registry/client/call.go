@@ -144,7 +144,7 @@ func (c *Client) refusal(res *http.Response, text []byte) error {
 // retryAfter reads seconds or a date (RFC 9110, 10.2.3); 0 is neither, or a time that has passed.
 func retryAfter(value string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second //nolint:gosec // G115: 31 bits
+		return time.Duration(seconds) * time.Second
 	}
 	if at, err := http.ParseTime(value); err == nil {
 		return max(0, at.Sub(now))

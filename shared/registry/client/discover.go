@@ -37,7 +37,7 @@ func (c *Client) find(ctx context.Context, ref string, wanted want, but string) 
 	if !auth.ValidID(ref) {
 		return Found{}, ErrUnknownService
 	}
-	w, err := c.watching(ref)
+	w, err := c.watching(ref) //nolint:contextcheck // the watch goes on after the first who asked
 	if err != nil {
 		return Found{}, err
 	}
@@ -76,7 +76,7 @@ func (c *Client) List(ctx context.Context, service, endpoint string, over Over) 
 	if !auth.ValidID(service) {
 		return Listing{}, ErrUnknownService
 	}
-	w, err := c.watching(service)
+	w, err := c.watching(service) //nolint:contextcheck // the watch goes on after the first who asked
 	if err != nil {
 		return Listing{}, err
 	}

@@ -16,7 +16,9 @@ import (
 	"github.com/isectech/service-networking/shared/registry/client/clienttest"
 )
 
-func unavailable(*http.Request) *http.Response { return clienttest.Answer(http.StatusServiceUnavailable) }
+func unavailable(*http.Request) *clienttest.Answer {
+	return &clienttest.Answer{Status: http.StatusServiceUnavailable}
+}
 
 // forever is a registration without a lease, which nobody needs to renew.
 func forever(id string) registry.Registration {
@@ -36,11 +38,11 @@ func find(t *testing.T, c *client.Client, service string) client.Found {
 }
 
 // ids returns which instances are chosen.
-func ids(t *testing.T, c *client.Client, service string) map[string]bool {
+func ids(t *testing.T, c *client.Client) map[string]bool {
 	t.Helper()
 	got := map[string]bool{}
 	for range 100 {
-		got[find(t, c, service).ServiceID] = true
+		got[find(t, c, backend).ServiceID] = true
 	}
 	return got
 }
@@ -69,7 +71,7 @@ func TestOneWatchForAll(t *testing.T) {
 		f.Put(forever("backend-services-3"), registry.Starting)
 		f.Remove("backend-services-1")
 		time.Sleep(time.Second)
-		if got := ids(t, c, backend); len(got) != 1 || !got["backend-services-2"] {
+		if got := ids(t, c); len(got) != 1 || !got["backend-services-2"] {
 			t.Error(got)
 		}
 		f.Asked()
@@ -106,7 +108,7 @@ func TestRegistryIsGone(t *testing.T) {
 		f.Forget() // 410
 		f.Put(forever("backend-services-3"), registry.Healthy)
 		time.Sleep(time.Second)
-		if got := ids(t, c, backend); len(got) != 2 {
+		if got := ids(t, c); len(got) != 2 {
 			t.Error(got)
 		}
 	})
@@ -144,11 +146,11 @@ func TestLapse(t *testing.T) {
 		short.Lease = registry.Duration(10 * time.Second)
 		f.Put(short, registry.Healthy)
 		f.Put(forever("backend-services-2"), registry.Healthy)
-		if got := ids(t, c, backend); len(got) != 2 {
+		if got := ids(t, c); len(got) != 2 {
 			t.Error(got)
 		}
 		time.Sleep(12 * time.Second)
-		if got := ids(t, c, backend); len(got) != 1 || !got["backend-services-2"] {
+		if got := ids(t, c); len(got) != 1 || !got["backend-services-2"] {
 			t.Error(got)
 		}
 	})
@@ -204,14 +206,14 @@ func TestUnknown(t *testing.T) {
 		if asked := f.Asked(); len(asked) != 2 {
 			t.Errorf("%d requests", len(asked))
 		}
-		f.Fail(func(*http.Request) *http.Response { return clienttest.Answer(http.StatusForbidden) })
+		f.Fail(func(*http.Request) *clienttest.Answer { return &clienttest.Answer{Status: http.StatusForbidden} })
 		if _, err := c.Discover(t.Context(), backend, "api"); err == nil || errors.Is(err, client.ErrUnavailable) {
 			t.Error(err)
 		}
 		f.Fail(nil)
 		time.Sleep(6 * time.Second)
 		find(t, c, backend)
-		f.Fail(func(*http.Request) *http.Response { return clienttest.Answer(http.StatusForbidden) })
+		f.Fail(func(*http.Request) *clienttest.Answer { return &clienttest.Answer{Status: http.StatusForbidden} })
 		time.Sleep(time.Minute)
 		find(t, c, backend) // once known it is kept, whatever is wrong with the credentials
 		f.Fail(nil)
@@ -254,9 +256,9 @@ func TestServiceIsRemoved(t *testing.T) {
 		f, c := start(t)
 		f.Put(forever("backend-services-1"), registry.Healthy)
 		find(t, c, backend)
-		f.Fail(func(r *http.Request) *http.Response {
+		f.Fail(func(r *http.Request) *clienttest.Answer {
 			if r.URL.Path != "/internal/registry/watch" {
-				return clienttest.Answer(http.StatusNotFound)
+				return &clienttest.Answer{Status: http.StatusNotFound}
 			}
 			return nil
 		})

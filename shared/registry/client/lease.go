@@ -72,7 +72,7 @@ func (c *Client) Register(ctx context.Context, reg registry.Registration) (*Leas
 		l.end(nil)
 		return nil, err
 	default:
-		go l.keep()
+		go l.keep() //nolint:contextcheck // it has the context that the lease is kept for
 		return l, nil
 	}
 }

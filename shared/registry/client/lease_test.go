@@ -156,7 +156,9 @@ func TestLeaseComesBack(t *testing.T) {
 		if i, ok := f.Get("backend-services-1"); !ok || i.Lapsed {
 			t.Fatalf("not registered again: %+v", i)
 		}
-		f.Fail(func(*http.Request) *http.Response { return clienttest.Answer(http.StatusServiceUnavailable) })
+		f.Fail(func(*http.Request) *clienttest.Answer {
+			return &clienttest.Answer{Status: http.StatusServiceUnavailable}
+		})
 		time.Sleep(10 * time.Minute)
 		if i, _ := f.Get("backend-services-1"); !i.Lapsed {
 			t.Fatal("renewed by a registry that does not answer")
@@ -180,7 +182,9 @@ func TestFirstRegistration(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f, c := start(t)
-		f.Fail(func(*http.Request) *http.Response { return clienttest.Answer(http.StatusServiceUnavailable, "Retry-After", "20") })
+		f.Fail(func(*http.Request) *clienttest.Answer {
+			return &clienttest.Answer{Status: http.StatusServiceUnavailable, RetryAfter: "20"}
+		})
 		l, err := c.Register(t.Context(), instance("backend-services-1"))
 		if err != nil {
 			t.Fatal(err)
@@ -242,7 +246,9 @@ func TestLeavingIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.Fail(func(*http.Request) *http.Response { return clienttest.Answer(http.StatusInternalServerError) })
+		f.Fail(func(*http.Request) *clienttest.Answer {
+			return &clienttest.Answer{Status: http.StatusInternalServerError}
+		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		if err := l.Close(ctx); !errors.Is(err, client.ErrLeaving) || !errors.Is(err, context.DeadlineExceeded) {

@@ -256,7 +256,13 @@ func (w *watched) tell() {
 // known returns the service, waiting for its first reading until ctx ends, and a little for a copy that is not too
 // old. err is why there is none.
 func (w *watched) known(ctx context.Context) (*watched, *service, time.Duration, error) {
-	patience := (<-chan time.Time)(nil)
+	patience := make(chan struct{})
+	var timer *time.Timer
+	defer func() {
+		if timer != nil {
+			timer.Stop()
+		}
+	}()
 	for {
 		w.mu.Lock()
 		service, err, refused, merged, changed := w.service, w.err, !w.refused.IsZero(), w.merged, w.changed
@@ -272,10 +278,8 @@ func (w *watched) known(ctx context.Context) (*watched, *service, time.Duration,
 			if w.c.options.MaxStale == 0 || age <= w.c.options.MaxStale {
 				return w, service, age, nil
 			}
-			if patience == nil {
-				timer := time.NewTimer(staleWait)
-				defer timer.Stop()
-				patience = timer.C
+			if timer == nil {
+				timer = time.AfterFunc(staleWait, func() { close(patience) })
 			}
 			err = errors.Join(fmt.Errorf("%s: %w: %v", service.name, ErrStale, age.Round(time.Second)), err)
 		}

@@ -29,7 +29,7 @@ type Registry struct {
 	index   int64
 	horizon int64
 	changed chan struct{}
-	fault   func(*http.Request) *http.Response
+	fault   func(*http.Request) *Answer
 	asked   []string
 	watches int
 }
@@ -46,20 +46,24 @@ func New(_ testing.TB, now func() time.Time, services ...string) *Registry {
 }
 
 // Fail lets answer give every answer that it does not leave to the registry by returning nil; nil ends that.
-func (f *Registry) Fail(answer func(*http.Request) *http.Response) {
+func (f *Registry) Fail(answer func(*http.Request) *Answer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fault = answer
 	f.wake()
 }
 
-// Answer returns an answer with a status, and headers by name and value.
-func Answer(status int, headers ...string) *http.Response {
-	header := http.Header{}
-	for i := 0; i+1 < len(headers); i += 2 {
-		header.Set(headers[i], headers[i+1])
+// Answer is an answer that a test wants to be given.
+type Answer struct {
+	Status     int
+	RetryAfter string
+}
+
+func (a *Answer) write(w http.ResponseWriter) {
+	if a.RetryAfter != "" {
+		w.Header().Set("Retry-After", a.RetryAfter)
 	}
-	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(`{"error":"test","message":"told to"}`))}
+	refuse(w, a.Status, "told_to")
 }
 
 // Forget lets the registry forget all changes, so that every index is too old.
@@ -135,12 +139,8 @@ func (f *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer f.mu.Unlock()
 	f.asked = append(f.asked, r.Method+" "+r.URL.Path)
 	if f.fault != nil {
-		if res := f.fault(r); res != nil {
-			for name := range res.Header {
-				w.Header().Set(name, res.Header.Get(name))
-			}
-			w.WriteHeader(res.StatusCode)
-			_, _ = io.Copy(w, res.Body)
+		if told := f.fault(r); told != nil {
+			told.write(w)
 			return
 		}
 	}
@@ -284,8 +284,8 @@ func (f *Registry) watch(w http.ResponseWriter, r *http.Request) {
 	changes := []change{}
 	for waiting := true; waiting; {
 		if f.fault != nil {
-			if res := f.fault(r); res != nil {
-				w.WriteHeader(res.StatusCode)
+			if told := f.fault(r); told != nil {
+				told.write(w)
 				return
 			}
 		}
