@@ -19,7 +19,7 @@ export FUZZTIME BENCHCOUNT
 BENCH_PARTS := token policy registry
 
 .NOTPARALLEL:
-.PHONY: help deps run build stage test test-long test-story lint fmt tidy docs bench bench-coldstart clean $(BENCH_PARTS:%=bench-%)
+.PHONY: help deps run build stage test test-long test-story lint fmt tidy docs bench bench-authz bench-coldstart clean $(BENCH_PARTS:%=bench-%)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,7 +54,7 @@ tidy: ## bring go.mod, go.sum, the workspace and the functions' deps.txt into ag
 docs: ## write the generated tables into docs/
 	@go -C test test -count=1 ./docs -args -update
 
-bench: $(BENCH_PARTS:%=bench-%) bench-coldstart ## every benchmark; one JSON line a headline figure
+bench: $(BENCH_PARTS:%=bench-%) bench-authz bench-coldstart ## every benchmark; one JSON line a headline figure
 
 bench-token: ## verification and minting of access tokens
 	@scripts/bench.sh shared/auth ./token
@@ -67,6 +67,9 @@ bench-registry: ## snapshot look-up and pick
 
 test-story: deps ## the numbered end-to-end story, on one process and on separate ones
 	@go -C test test -count=1 -run '^(TestLocal|TestProcesses)$$/^story$$' -v ./e2e
+
+bench-authz: ## validate and decisions, beside OPA's and bare handlers, in one run
+	@go -C test run ./benchauthz -root "$(CURDIR)"
 
 bench-coldstart: ## a function's start to its first answer, beside that of a bare one with the same clients
 	@go -C test run ./coldstart -root "$(CURDIR)"
