@@ -42,7 +42,10 @@ type record struct {
 
 // New returns a registry of services. It is for tests alone.
 func New(_ testing.TB, now func() time.Time, services ...string) *Registry {
-	return &Registry{now: now, services: services, records: map[string]*record{}, index: 1, changed: make(chan struct{})}
+	f := &Registry{now: now, services: services, records: map[string]*record{}, changed: make(chan struct{})}
+	f.index = now().UnixMicro()
+	f.horizon = f.index
+	return f
 }
 
 // Fail lets answer give every answer that it does not leave to the registry by returning nil; nil ends that.
@@ -289,7 +292,7 @@ func (f *Registry) watch(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		}
-		if index < f.horizon {
+		if index != 0 && index < f.horizon {
 			refuse(w, http.StatusGone, "gone")
 			return
 		}
