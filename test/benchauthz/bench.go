@@ -54,7 +54,7 @@ func (b *bench) run(ctx context.Context) error {
 			return err
 		}
 	}
-	figures := append(b.figures,
+	b.figures = append(b.figures,
 		figure.Summarize("authz-seen-rate", "requests/s", seen[b.authz].rate),
 		figure.Summarize("authz-seen-cpu", "us/request", seen[b.authz].cpu),
 		figure.Summarize("bare-cpu", "us/request", seen[b.bare].cpu),
@@ -65,7 +65,7 @@ func (b *bench) run(ctx context.Context) error {
 		figure.Compare("authz-new-cpu-to-bare-verify", fresh[b.authz].cpu, fresh[b.verify].cpu),
 	)
 	if b.opa {
-		figures = append(figures,
+		b.figures = append(b.figures,
 			figure.Summarize("opa-rate", "requests/s", seen[b.opaPlain].rate),
 			figure.Summarize("opa-cached-rate", "requests/s", seen[b.opaCached].rate),
 			figure.Summarize("opa-new-rate", "requests/s", fresh[b.opaPlain].rate),
@@ -74,7 +74,7 @@ func (b *bench) run(ctx context.Context) error {
 			figure.Compare("authz-new-rate-to-opa", fresh[b.authz].rate, fresh[b.opaPlain].rate),
 		)
 	}
-	for _, f := range figures {
+	for _, f := range b.figures {
 		if err := f.Write(b.out); err != nil {
 			return err
 		}

@@ -28,7 +28,8 @@ const (
 // fixed, and so is the memory: at most 2.5 KiB each.
 type Cache struct {
 	seed maphash.Seed
-	sets []cacheSet
+	sets []cacheSet // a power of two of them
+	mask uint64
 	fill sync.Mutex // held by whoever adds; finding takes no lock
 }
 
@@ -50,11 +51,11 @@ type cached struct {
 
 // NewCache returns a cache for about as many tokens.
 func NewCache(tokens int) *Cache {
-	sets := 1
-	for sets*cacheWays < tokens {
+	sets := uint64(1)
+	for int(sets)*cacheWays < tokens {
 		sets *= 2
 	}
-	return &Cache{seed: maphash.MakeSeed(), sets: make([]cacheSet, sets)}
+	return &Cache{seed: maphash.MakeSeed(), sets: make([]cacheSet, sets), mask: sets - 1}
 }
 
 // find returns what is known of a token, nil when nothing is. A nil Cache knows nothing.
@@ -63,7 +64,7 @@ func (c *Cache) find(raw string) *cached {
 		return nil
 	}
 	hash := maphash.String(c.seed, raw)
-	set := &c.sets[hash&uint64(len(c.sets)-1)]
+	set := &c.sets[hash&c.mask]
 	for i := range set.hashes {
 		if set.hashes[i].Load() != hash {
 			continue
@@ -86,7 +87,7 @@ func (c *Cache) keep(raw string, key Key, claims Claims, now time.Time) {
 	}
 	t := &cached{raw: strings.Clone(raw), key: key, claims: claims}
 	hash := maphash.String(c.seed, raw)
-	set := &c.sets[hash&uint64(len(c.sets)-1)]
+	set := &c.sets[hash&c.mask]
 	c.fill.Lock()
 	defer c.fill.Unlock()
 	i := set.place(raw, now)

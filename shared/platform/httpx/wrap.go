@@ -92,7 +92,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, span, ids := tracing.Serve(r.Context(), r, e.Service)
 	c.Context = telemetry.WithRequest(ctx, telemetry.Request{ID: c.id[0], Trace: ids.Trace, Span: ids.Span})
 
-	r = r.WithContext(c)
+	r = r.WithContext(c)               //nolint:contextcheck // c is r's own context, and what hangs below it
 	r.Header["X-Request-Id"] = c.id[:] // in the form that handlers and those they call can trust
 	body := r.Body
 	if body != nil && body != http.NoBody {
@@ -106,7 +106,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	room, _ := bodies.Get().(*[]byte)
 	out := &buffer{to: w, body: (*room)[:0]}
 	out.begin(r, c.id[:])
-	defer func() {
+	defer func() { //nolint:contextcheck // the same
 		took := e.Now().Sub(start)
 		if p := recover(); p != nil {
 			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
