@@ -54,6 +54,9 @@ type Service struct {
 	metrics  *telemetry.ServiceMetrics
 }
 
+// maxTokens is about how many tokens one instance need not verify again.
+const maxTokens = 1 << 13
+
 // New returns the registry.
 func New(cfg Config, deps Deps) (*Service, error) {
 	var marker config.Secret
@@ -69,7 +72,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.guard = &guard.Guard{
 		Hops:       authn.Hops{Match: cfg.TrustedProxyMarker.Match, Depth: cfg.TrustedProxyHops},
 		Trust:      s.trust,
-		Tokens:     &token.Verifier{Keys: s.trust, Now: deps.Now},
+		Tokens:     &token.Verifier{Keys: s.trust, Now: deps.Now, Cache: token.NewCache(maxTokens)},
 		Signatures: authz,
 		Security:   events.Monitor(FunctionName, deps.Publisher, deps.Metrics, deps.Now, deps.Logger),
 		Metrics:    s.metrics,
