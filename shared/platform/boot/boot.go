@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
@@ -89,11 +90,12 @@ type function struct {
 	build   Build
 	env     Env
 
-	slot    chan struct{} // held by whoever builds; guards the fields below
-	handler http.Handler  // nil until built
-	err     error         // of the last attempt
-	wait    time.Duration // before the next attempt
-	next    time.Time     // when it may be made
+	handler atomic.Pointer[http.Handler] // nil until built
+
+	slot chan struct{} // held by whoever builds; guards the fields below
+	err  error         // of the last attempt
+	wait time.Duration // before the next attempt
+	next time.Time     // when it may be made
 }
 
 // errNotBuilt is what a request gets while the function cannot be built.
@@ -122,14 +124,17 @@ func (f *function) buildNow() error {
 
 // ready returns the handler, building it if that has not been done and is due.
 func (f *function) ready(ctx context.Context) (http.Handler, error) {
+	if h := f.handler.Load(); h != nil {
+		return *h, nil
+	}
 	select {
 	case f.slot <- struct{}{}:
 		defer func() { <-f.slot }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if f.handler != nil {
-		return f.handler, nil
+	if h := f.handler.Load(); h != nil { // by whoever held the slot
+		return *h, nil
 	}
 	now := f.env.Now()
 	if now.Before(f.next) {
@@ -141,7 +146,8 @@ func (f *function) ready(ctx context.Context) (http.Handler, error) {
 		f.err, f.next = err, now.Add(f.wait)
 		return nil, err
 	}
-	f.handler, f.err = h, nil
+	f.err = nil
+	f.handler.Store(&h)
 	f.process.onBuilt()
 	return h, nil
 }
