@@ -155,6 +155,7 @@ const (
 	HTTP          // http or https
 	HTTPS
 	GRPC // grpc or grpcs
+	GRPCS
 )
 
 func (o Over) fits(protocol string) bool {
@@ -165,6 +166,8 @@ func (o Over) fits(protocol string) bool {
 		return protocol == "https"
 	case GRPC:
 		return protocol == "grpc" || protocol == "grpcs"
+	case GRPCS:
+		return protocol == "grpcs"
 	default:
 		return true
 	}
