@@ -3,7 +3,6 @@ package register
 import (
 	"math"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/isectech/service-networking/shared/auth"
@@ -49,6 +48,9 @@ func (s *Service) watch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if _, err := httpx.IfNoneMatch(r); err != nil {
+		return err // before the wait
+	}
 	env := auth.Environment(params["environment"])
 	if env != "" {
 		if _, err := auth.ParseEnvironment(string(env)); err != nil {
@@ -60,7 +62,13 @@ func (s *Service) watch(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	stamp(w, view)
-	w.Header().Set("ETag", `"`+strconv.FormatInt(view.Index(), 10)+`"`)
+	tag := view.Tag(params["name"], env)
+	w.Header().Set("ETag", tag)
+	if len(changes) == 0 { // what has been told of is told whatever the caller has
+		if same, err := httpx.NotModified(w, r, tag); same || err != nil {
+			return err
+		}
+	}
 	list := make([]change, len(changes))
 	for i, c := range changes {
 		list[i] = change{c.Type, c.Instance}

@@ -20,7 +20,7 @@ type cache struct {
 	onError func(error)
 	version func(context.Context) (string, bool) // nil: there is none
 	current atomic.Pointer[Snapshot]
-	changed notice
+	watched watchers
 
 	mu         sync.Mutex // held by the one who changes what follows
 	leases     map[string]*lease
@@ -29,6 +29,7 @@ type cache struct {
 	filled     bool                      // a refresh has ended
 	known      string                    // the version that the records were last read at; "" where there was none
 	skipped    int                       // how often they have not been read since
+	touched    map[scope]int64           // what changes that no watcher sees yet have to do with, and when the last was committed
 	shared     sharedStrings
 }
 
@@ -40,7 +41,7 @@ type tombstone struct {
 func newCache(s store.Store, onError func(error)) *cache {
 	c := &cache{
 		store: s, onError: onError, leases: make(map[string]*lease),
-		tombstones: make(map[store.Ref]tombstone), positions: make(map[string]store.Position),
+		tombstones: make(map[store.Ref]tombstone), positions: make(map[string]store.Position), touched: make(map[scope]int64),
 	}
 	c.current.Store(new(Snapshot))
 	return c
@@ -57,16 +58,24 @@ func (c *cache) applyOwn(docs []store.Document, now time.Time) {
 		}
 	}
 	c.show(&next)
+	c.watched.hurry()
 }
 
-// show makes a snapshot the current one, and wakes those who wait for one with something new in it.
+// show makes a snapshot the current one, and wakes those who wait for what can now be seen in it.
 func (c *cache) show(next *Snapshot) {
-	was := c.current.Load()
-	newer := next.index > was.index || next.whole > was.whole
 	c.current.Store(next)
-	if newer {
-		c.changed.give()
+	for touched, at := range c.touched {
+		if at <= next.whole {
+			delete(c.touched, touched)
+			c.watched.wake(touched)
+		}
 	}
+}
+
+// touch notes what a change has to do with.
+func (c *cache) touch(e *entry, doc store.Document) {
+	of := scope{e.ServiceName, e.Environment}
+	c.touched[of] = max(c.touched[of], int64(doc.Position()))
 }
 
 // stale reports whether a document is an echo of something of which nothing is known any more, because
@@ -106,15 +115,21 @@ func (c *cache) apply(next *Snapshot, doc store.Document, now time.Time) {
 		return
 	}
 	id := doc.Ref.ID
-	if e, ok := next.entries.get(id); ok && e.generation >= doc.Generation || c.tombstones[doc.Ref].generation >= doc.Generation {
+	e, known := next.entries.get(id)
+	if known && e.generation >= doc.Generation || c.tombstones[doc.Ref].generation >= doc.Generation {
 		return
+	}
+	if known {
+		c.touch(e, doc)
 	}
 	if doc.Live(now) {
 		record, err := decodeRecord(doc)
 		if err == nil {
 			delete(c.tombstones, doc.Ref)
 			c.shared.record(record)
-			next.put(&entry{Record: *record, generation: doc.Generation, updatedAt: doc.UpdatedAt.UTC(), lease: c.leaseOf(record)})
+			e = &entry{Record: *record, generation: doc.Generation, updatedAt: doc.UpdatedAt.UTC(), lease: c.leaseOf(record)}
+			next.put(e)
+			c.touch(e, doc)
 			return
 		}
 		c.onError(err) // what cannot be read is as good as gone

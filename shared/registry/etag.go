@@ -3,10 +3,13 @@ package registry
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/isectech/service-networking/shared/auth"
 )
 
 // ETag identifies what a reader sees of an instance, apart from the end of its lease: heartbeats keep it.
@@ -29,6 +32,32 @@ func ETagOf(instances []Instance, next string) string {
 	}
 	_, _ = h.Write([]byte(next))
 	return `"` + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12]) + `"`
+}
+
+// print stands for an instance in the state that its generation names. A journaled generation never comes twice.
+func (e *entry) print() uint64 {
+	sum := sha256.Sum256(strconv.AppendInt(append([]byte(e.ServiceID), ' '), e.generation, 10))
+	return binary.BigEndian.Uint64(sum[:])
+}
+
+// Tag identifies what there is, as records, of a service by name or alias, of an environment, of both, or of all,
+// as a watcher names it: it is the same in every process that has seen the same, whatever else was written.
+func (v View) Tag(ref string, env auth.Environment) string {
+	sums := v.snapshot.sums
+	if ref != "" {
+		sums = [environmentCount]uint64{}
+		if name, ok := v.ServiceName(ref); ok {
+			s, _ := v.snapshot.services.get(name)
+			sums = s.sums
+		}
+	}
+	var sum uint64
+	for at, s := range sums {
+		if env == "" || at == place(env) {
+			sum += s
+		}
+	}
+	return `"` + strconv.FormatUint(sum, 36) + `"`
 }
 
 var generationTag = regexp.MustCompile(`^"([1-9][0-9]{0,17})(-lapsed)?(-quarantined)?"$`)

@@ -16,10 +16,11 @@ type Snapshot struct {
 	services trie[service] // by name
 	postings postings
 	statuses [statusCount]int
-	index    int64       // commit time, in microseconds, of the newest change contained
-	whole    int64       // likewise, of the newest up to which no change is missing: own commits run ahead of others
-	gone     []departure // the latest, oldest first
-	horizon  int64       // departures before this are not known
+	index    int64                    // commit time, in microseconds, of the newest change contained
+	whole    int64                    // likewise, of the newest up to which no change is missing: own commits run ahead of others
+	sums     [environmentCount]uint64 // of all services; see service
+	gone     []departure              // the latest, oldest first
+	horizon  int64                    // departures before this are not known
 }
 
 // entry is one instance of a snapshot.
@@ -45,6 +46,7 @@ type Instance struct {
 	Registration
 	Status         Status     `json:"status"`
 	StatusSince    time.Time  `json:"status_since"`
+	StatusReason   string     `json:"status_reason,omitempty"` // what the prober found
 	Generation     int64      `json:"generation"`
 	RegisteredAt   time.Time  `json:"registered_at"`
 	UpdatedAt      time.Time  `json:"updated_at"`
@@ -54,8 +56,8 @@ type Instance struct {
 
 func (e *entry) instance(now int64) Instance {
 	i := Instance{
-		Registration: e.Registration, Status: e.Status, StatusSince: e.StatusSince, Generation: e.generation,
-		RegisteredAt: e.RegisteredAt, UpdatedAt: e.updatedAt,
+		Registration: e.Registration, Status: e.Status, StatusSince: e.StatusSince, StatusReason: e.StatusReason,
+		Generation: e.generation, RegisteredAt: e.RegisteredAt, UpdatedAt: e.updatedAt,
 	}
 	if e.lease != nil {
 		end := e.lease.end.Load()
@@ -70,6 +72,7 @@ func (e *entry) instance(now int64) Instance {
 // service is what a snapshot holds of one service as a whole.
 type service struct {
 	pools [environmentCount]*pool
+	sums  [environmentCount]uint64 // of the prints of its instances: what is the same adds up to the same
 }
 
 const environmentCount = 3
@@ -90,12 +93,12 @@ func place(env auth.Environment) int {
 
 // put adds or replaces an instance.
 func (s *Snapshot) put(e *entry) {
-	moved := 1
+	moved, sum := 1, e.print()
 	if old, ok := s.entries.get(e.ServiceID); ok {
 		if old.ServiceName == e.ServiceName && old.Environment == e.Environment {
-			moved = 0
+			moved, sum = 0, sum-old.print()
 		} else {
-			s.touch(old, -1)
+			s.touch(old, -1, -old.print())
 		}
 		s.forget(old, e)
 	}
@@ -104,7 +107,7 @@ func (s *Snapshot) put(e *entry) {
 	for p := range e.postings() {
 		s.postings = s.postings.with(p)
 	}
-	s.touch(e, moved)
+	s.touch(e, moved, sum)
 	s.index = max(s.index, e.updatedAt.UnixMicro())
 }
 
@@ -115,7 +118,7 @@ func (s *Snapshot) drop(id string, at int64) {
 	if !ok {
 		return
 	}
-	s.touch(old, -1)
+	s.touch(old, -1, -old.print())
 	s.forget(old, nil)
 	s.entries = s.entries.without(id)
 	s.depart(old, at)
@@ -137,10 +140,13 @@ func (s *Snapshot) forget(old, next *entry) {
 	}
 }
 
-// touch renews the pool that an instance belongs to, whose number of instances changes by delta.
-func (s *Snapshot) touch(e *entry, delta int) {
+// touch renews the pool that an instance belongs to, whose number of instances changes by delta and whose prints
+// change by sum.
+func (s *Snapshot) touch(e *entry, delta int, sum uint64) {
 	next, _ := s.services.get(e.ServiceName)
 	at := place(e.Environment)
+	next.sums[at] += sum
+	s.sums[at] += sum
 	next.pools[at] = next.pools[at].renew(delta)
 	for _, p := range next.pools {
 		if p != nil {
@@ -176,7 +182,7 @@ func InstanceOf(doc store.Document) (Instance, error) {
 		return Instance{}, err
 	}
 	return Instance{
-		Registration: record.Registration, Status: record.Status, StatusSince: record.StatusSince, Generation: doc.Generation,
-		RegisteredAt: record.RegisteredAt, UpdatedAt: doc.UpdatedAt,
+		Registration: record.Registration, Status: record.Status, StatusSince: record.StatusSince, StatusReason: record.StatusReason,
+		Generation: doc.Generation, RegisteredAt: record.RegisteredAt, UpdatedAt: doc.UpdatedAt,
 	}, nil
 }

@@ -2,11 +2,9 @@ package registry
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/isectech/service-networking/shared/auth"
@@ -117,59 +115,4 @@ func (v View) departuresSince(index int64, f Filter) []Change {
 		}})
 	}
 	return found
-}
-
-// Watch waits until something that ChangesSince would return is newer than an index, at most for a time,
-// and returns it, with the view that it is part of.
-func (r *Registry) Watch(ctx context.Context, index int64, ref string, env auth.Environment, wait time.Duration) (View, []Change, error) {
-	end := time.NewTimer(wait)
-	defer end.Stop()
-	for {
-		changed := r.cache.changed.wait() // before the look, so that nothing is missed
-		view, err := r.Whole(ctx)
-		if err != nil {
-			return view, nil, err
-		}
-		changes, err := view.ChangesSince(index, ref, env)
-		if err != nil || len(changes) > 0 {
-			return view, changes, err
-		}
-		again := time.NewTimer(r.fresh.bound)
-		select {
-		case <-changed:
-		case <-again.C: // another process may have written
-		case <-end.C:
-			again.Stop()
-			return view, nil, nil
-		case <-ctx.Done():
-			again.Stop()
-			return view, nil, ctx.Err()
-		}
-		again.Stop()
-	}
-}
-
-// notice wakes everyone who waits, each time it is given.
-type notice struct {
-	mu sync.Mutex
-	ch chan struct{}
-}
-
-// wait returns a channel that is closed by the next give.
-func (n *notice) wait() <-chan struct{} {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.ch == nil {
-		n.ch = make(chan struct{})
-	}
-	return n.ch
-}
-
-func (n *notice) give() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.ch != nil {
-		close(n.ch)
-		n.ch = nil
-	}
 }
