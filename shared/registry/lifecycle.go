@@ -13,8 +13,17 @@ type Record struct {
 	Registration
 	Status       Status    `json:"status"`
 	StatusSince  time.Time `json:"status_since"`
+	StatusReason string    `json:"status_reason,omitempty"` // what the prober found; "" where no verdict made the status
 	RegisteredAt time.Time `json:"registered_at"`
+	Asked        Asked     `json:"asked,omitzero"`
 	LeaseEnd     time.Time `json:"-"` // kept beside the record, since heartbeats move it; zero where there is no lease
+}
+
+// Asked is when what stands in a record was asked for, in microseconds since 1970. For what came by a queue that is
+// before it was done.
+type Asked struct {
+	Registered int64 `json:"registered_us,omitzero"` // the latest registration, also one that changed nothing
+	Patched    int64 `json:"patched_us,omitzero"`    // the latest patch
 }
 
 // Lapsed reports whether the lease has ended. A lease ends at LeaseEnd, not after it.
@@ -60,15 +69,15 @@ func leaseEnd(reg Registration, now time.Time) time.Time {
 // stamp returns a time as it is stored: UTC, in whole microseconds.
 func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
-// Register decides on a registration. current is nil where there is no record; a record that has been
-// unregistered is no record.
+// Register decides on a registration that was asked for at a time. current is nil where there is no record; a
+// record that has been unregistered is no record.
 //
-// Registering again renews the lease. It starts the instance over when it had lapsed or was stopping, and
+// Registering again renews the lease, and shortens it only where the registration asks for a shorter one. It starts the instance over when it had lapsed or was stopping, and
 // when what probes have learned no longer holds because endpoints or health check differ. Maintenance and
 // quarantine outlast it. Name and environment of an id never change.
 func Register(current *Record, reg Registration, now time.Time) (Record, Outcome, error) {
 	now = stamp(now)
-	next := Record{Registration: reg, LeaseEnd: leaseEnd(reg, now)}
+	next := Record{Registration: reg, LeaseEnd: leaseEnd(reg, now), Asked: Asked{Registered: now.UnixMicro()}}
 	if current == nil {
 		next.Status, next.StatusSince, next.RegisteredAt = fresh(reg), now, now
 		return next, Created, nil
@@ -77,13 +86,18 @@ func Register(current *Record, reg Registration, now time.Time) (Record, Outcome
 		return Record{}, "", ErrNotOwner
 	}
 	next.Status, next.StatusSince, next.RegisteredAt = current.Status, current.StatusSince, current.RegisteredAt
+	next.StatusReason = current.StatusReason
+	next.Asked = Asked{max(next.Asked.Registered, current.Asked.Registered), current.Asked.Patched}
+	if reg.Lease == current.Lease && next.LeaseEnd.Before(current.LeaseEnd) {
+		next.LeaseEnd = current.LeaseEnd // a sign of life that was sent later has come before
+	}
 	switch {
 	case current.Status == Maintenance || current.Status == Quarantined:
 	case current.Status == Stopping || current.Lapsed(now):
-		next.Status, next.StatusSince = fresh(reg), now
+		next.begin(now)
 		return next, Updated, nil
 	case !sameProbe(current.Registration, reg):
-		next.setStatus(fresh(reg), now)
+		next.setStatus(fresh(reg), "", now)
 	}
 	if next.Status == current.Status && current.Registration.Equal(reg) {
 		return next, Unchanged, nil
@@ -103,7 +117,7 @@ func Heartbeat(current Record, now time.Time) (Record, Effect) {
 	next.LeaseEnd = leaseEnd(current.Registration, now)
 	switch {
 	case current.Lapsed(now) && !current.Status.held():
-		next.Status, next.StatusSince = fresh(current.Registration), now
+		next.begin(now)
 		return next, All
 	case current.LeaseEnd.Sub(now) > current.Lease.Std()/2:
 		return current, Nothing
@@ -127,9 +141,10 @@ func (p Patch) Apply(current Record, role Role, now time.Time) (Record, Effect, 
 			if !mayCause[role][current.Status][p.Status] {
 				return current, Nothing, &TransitionError{From: current.Status, To: p.Status, Role: role}
 			}
-			next.setStatus(to, now)
+			next.setStatus(to, "", now)
 		}
 	}
+	next.Asked.Patched = now.UnixMicro()
 	if next.Status == current.Status && next.Registration.Equal(current.Registration) {
 		return current, Nothing, nil
 	}
@@ -144,8 +159,13 @@ func Unregister(current Record, role Role) error {
 	return nil
 }
 
-func (r *Record) setStatus(s Status, now time.Time) {
+// begin makes an instance one that nothing is known about.
+func (r *Record) begin(now time.Time) {
+	r.Status, r.StatusSince, r.StatusReason = fresh(r.Registration), now, ""
+}
+
+func (r *Record) setStatus(s Status, reason string, now time.Time) {
 	if r.Status != s {
-		r.Status, r.StatusSince = s, now
+		r.Status, r.StatusSince, r.StatusReason = s, now, reason
 	}
 }

@@ -71,6 +71,7 @@ func TestRegisterDecision(t *testing.T) {
 			}
 			want := registry.Record{
 				Registration: reg, Status: tt.status, StatusSince: at(tt.since), RegisteredAt: t0, LeaseEnd: at(tt.at + 90),
+				Asked: registry.Asked{Registered: at(tt.at).UnixMicro()},
 			}
 			if diff := cmp.Diff(want, next); diff != "" || outcome != tt.outcome {
 				t.Errorf("outcome %s, want %s; record (-want +got):\n%s", outcome, tt.outcome, diff)
@@ -332,13 +333,25 @@ func TestLifecycleAgainstModel(t *testing.T) {
 					m, current = model{}, nil
 				}
 			},
-			"verdict": func(t *rapid.T) { // as a prober will give it: never over a decision
-				if current == nil || m.taken != "" || !m.check {
+			"verdict": func(t *rapid.T) { // never over a decision, nor of what nobody wants to have probed
+				if current == nil {
 					return
 				}
-				m.verdict = rapid.SampledFrom([]registry.Status{registry.Healthy, registry.Degraded, registry.Unhealthy}).Draw(t, "verdict")
-				next := *current
-				next.Status, next.StatusSince = m.verdict, now
+				v := registry.Verdict{Status: rapid.SampledFrom(registry.Statuses()).Draw(t, "verdict"), Reason: "a probe"}
+				next, effect, err := v.Apply(*current, now)
+				known := v.Status == registry.Healthy || v.Status == registry.Degraded || v.Status == registry.Unhealthy
+				if errors.Is(err, registry.ErrTransition) != (m.taken != "" || !known) {
+					t.Fatalf("verdict %s on one that is %s: %v", v.Status, m.status(), err)
+				}
+				if err == nil && m.check && !m.lapsed(now) {
+					m.verdict = v.Status
+				}
+				if changed := next.Status != current.Status; changed != (effect == registry.All) || changed && next.StatusReason != "a probe" {
+					t.Fatalf("effect %d from %+v to %+v", effect, current, next)
+				}
+				if next.LeaseEnd != current.LeaseEnd || !next.Registration.Equal(current.Registration) {
+					t.Fatal("a verdict changed more than the status")
+				}
 				current = &next
 			},
 			"quarantine": func(*rapid.T) {
@@ -347,7 +360,7 @@ func TestLifecycleAgainstModel(t *testing.T) {
 				}
 				m.taken, m.verdict = registry.Quarantined, ""
 				next := *current
-				next.Status, next.StatusSince = registry.Quarantined, now
+				next.Status, next.StatusSince, next.StatusReason = registry.Quarantined, now, ""
 				current = &next
 			},
 			"tick": func(t *rapid.T) {
@@ -366,6 +379,9 @@ func TestLifecycleAgainstModel(t *testing.T) {
 				}
 				if current.Lease != 0 && !current.LeaseEnd.Equal(m.ends) {
 					t.Fatalf("the lease ends at %v, model says %v", current.LeaseEnd, m.ends)
+				}
+				if current.StatusReason != "" && m.verdict != current.Status {
+					t.Fatalf("%s because of %q", current.Status, current.StatusReason)
 				}
 				if current.StatusSince.After(now) || current.RegisteredAt.After(current.StatusSince) {
 					t.Fatalf("registered at %v, %s since %v, at %v", current.RegisteredAt, current.Status, current.StatusSince, now)

@@ -51,7 +51,7 @@ func documents(t testing.TB, r Record, generation int64) []store.Document {
 	if r.Lease != 0 {
 		docs = append(docs, store.Document{
 			Ref: leaseRef(r.ServiceID), Generation: generation, UpdatedAt: docs[0].UpdatedAt,
-			Data: marshal(leaseData{r.LeaseEnd.UnixMicro(), r.Lease}),
+			Data: marshal(leaseData{r.LeaseEnd.UnixMicro(), r.Lease, 0}),
 		})
 	}
 	return docs

@@ -120,31 +120,9 @@ type Call struct {
 	// effect once, and when it was asked for, so that one that comes late does not undo what came after it.
 	Once       string
 	OccurredAt time.Time
-}
 
-// ErrStale means that something asked for later has been done already.
-var ErrStale = errors.New("overtaken by a later call")
-
-// overtaken returns ErrStale for an event that is older than the last one that changed the record, and
-// store.ErrDuplicate for that one itself.
-func (r *Registry) overtaken(ctx context.Context, call Call, id string) error {
-	if call.OccurredAt.IsZero() {
-		return nil
-	}
-	last, err := store.LastEntry(ctx, r.store, recordRef(id).String())
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("journal of instance %s: %w", id, err)
-	}
-	if call.Once != "" && call.Cause == last.Cause && call.By.Subject.String() == last.Actor {
-		return fmt.Errorf("instance %s: %w", id, store.ErrDuplicate)
-	}
-	if call.OccurredAt.Before(last.OccurredAt()) {
-		return fmt.Errorf("instance %s: %w", id, ErrStale)
-	}
-	return nil
+	// DryRun says that everything is to be judged and nothing written.
+	DryRun bool
 }
 
 // at is when a call counts from: an event's sign of life is as old as the event.
@@ -188,19 +166,22 @@ func roleOf(p auth.Principal, serviceName string, env auth.Environment) (Role, e
 const attempts = 8
 
 // change loads an instance, decides, and saves; when another change comes in between, it starts again.
-// decide returns the record to be saved and how much of it changed.
-func (r *Registry) change(ctx context.Context, call Call, id string, decide func(was stored) (Record, Effect, error)) (Instance, error) {
+// order, where there is one, says whether the call comes too late. decide returns the record to be saved and how
+// much of it changed.
+func (r *Registry) change(ctx context.Context, call Call, id string, order ordering, decide func(was stored) (Record, Effect, error)) (Instance, error) {
 	if !auth.ValidID(id) {
 		return Instance{}, fmt.Errorf("instance %s: %w", quote(id), store.ErrNotFound)
 	}
 	for attempt := 1; ; attempt++ {
-		was, err := r.load(ctx, id)
+		was, err := r.load(ctx, call, id)
 		if err != nil {
 			return Instance{}, err
 		}
-		// After the reading: what comes in between is caught by the generation that the write demands.
-		if err := r.overtaken(ctx, call, id); err != nil {
-			return Instance{}, err
+		if order != nil {
+			// After the reading: what comes in between is caught by the generation that the write demands.
+			if err := order(ctx, call, &was, id); err != nil {
+				return Instance{}, err
+			}
 		}
 		next, effect, err := decide(was)
 		if err != nil {
@@ -242,14 +223,14 @@ func (r *Registry) Register(ctx context.Context, call Call, reg Registration) (I
 	}
 	var outcome Outcome
 	var first *stored // what the caller may have known when it asked
-	done, err := r.change(ctx, call, reg.ServiceID, func(was stored) (Record, Effect, error) {
+	done, err := r.change(ctx, call, reg.ServiceID, r.registrationOrder, func(was stored) (Record, Effect, error) {
 		if err := call.matches(was.generation); err != nil {
 			return Record{}, Nothing, err
 		}
 		if first == nil {
 			first = &was
 		}
-		next, what, err := Register(was.record, reg, r.now())
+		next, what, err := Register(was.record, reg, call.at(r.now()))
 		if err != nil {
 			return Record{}, Nothing, fmt.Errorf("registering %s: %w", reg.ServiceID, err)
 		}
@@ -275,7 +256,7 @@ func (s stored) saysAs(o stored) bool {
 
 // Heartbeat renews the lease of an instance.
 func (r *Registry) Heartbeat(ctx context.Context, call Call, id string) (Instance, error) {
-	return r.change(ctx, call, id, func(was stored) (Record, Effect, error) {
+	return r.change(ctx, call, id, nil, func(was stored) (Record, Effect, error) {
 		if _, err := call.existing(was, id); err != nil {
 			return Record{}, Nothing, err
 		}
@@ -286,7 +267,7 @@ func (r *Registry) Heartbeat(ctx context.Context, call Call, id string) (Instanc
 
 // Patch changes an instance in part.
 func (r *Registry) Patch(ctx context.Context, call Call, id string, patch Patch) (Instance, error) {
-	return r.change(ctx, call, id, func(was stored) (Record, Effect, error) {
+	return r.change(ctx, call, id, nil, func(was stored) (Record, Effect, error) {
 		role, err := call.existing(was, id)
 		if err != nil {
 			return Record{}, Nothing, err
@@ -312,11 +293,11 @@ func (r *Registry) Unregister(ctx context.Context, call Call, id string) error {
 		return fmt.Errorf("instance %s: %w", quote(id), store.ErrNotFound)
 	}
 	for attempt := 1; ; attempt++ {
-		was, err := r.load(ctx, id)
+		was, err := r.load(ctx, call, id)
 		if err != nil {
 			return err
 		}
-		if err := r.overtaken(ctx, call, id); err != nil {
+		if err := unregistrationOrder(call, was, id); err != nil {
 			return err
 		}
 		role, err := call.existing(was, id)

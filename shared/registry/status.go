@@ -72,7 +72,12 @@ type Role uint8
 const (
 	Owner    Role = iota // the service whose instance it is
 	Operator             // a holder of admin:write
+	Prober               // the health check
+	Incident             // incident response, which isolates a service as a whole: see Isolation
 )
+
+// Roles lists them all.
+func Roles() []Role { return []Role{Owner, Operator, Prober, Incident} }
 
 // String returns the role's name.
 func (r Role) String() string {
@@ -81,6 +86,10 @@ func (r Role) String() string {
 		return "owner"
 	case Operator:
 		return "operator"
+	case Prober:
+		return "prober"
+	case Incident:
+		return "incident"
 	default:
 		return "nobody"
 	}
@@ -95,7 +104,7 @@ var serving = []Status{Starting, Healthy, Degraded, Unhealthy}
 // mayCause is the table of who may ask for which transition. The transitions that follow by themselves
 // (registering again, coming back after a lapse) are in lifecycle.go.
 var mayCause = func() map[Role]map[Status]map[Status]bool {
-	table := map[Role]map[Status]map[Status]bool{Owner: {}, Operator: {}}
+	table := map[Role]map[Status]map[Status]bool{Owner: {}, Operator: {}, Prober: {}, Incident: {}}
 	for _, from := range append([]Status{Stopping, Maintenance}, serving...) {
 		for _, role := range []Role{Owner, Operator} {
 			table[role][from] = map[Status]bool{Starting: true, Stopping: true, Maintenance: true, gone: true}
@@ -103,8 +112,21 @@ var mayCause = func() map[Role]map[Status]map[Status]bool {
 	}
 	// An owner under quarantine can neither leave it nor start over.
 	table[Operator][Quarantined] = map[Status]bool{gone: true}
+	// A probe says how an instance is that nobody has taken out; it never ends a decision.
+	for _, from := range serving {
+		table[Prober][from] = map[Status]bool{Healthy: true, Degraded: true, Unhealthy: true}
+	}
+	// Incident response lays quarantine over whatever an instance is, and uncovers that again. No record changes.
+	table[Incident][Quarantined] = make(map[Status]bool)
+	for _, from := range append([]Status{Stopping, Maintenance}, serving...) {
+		table[Incident][from] = map[Status]bool{Quarantined: true}
+		table[Incident][Quarantined][from] = true
+	}
 	return table
 }()
+
+// MayCause reports whether a role may ask for a transition; to is "" for the end of the record.
+func MayCause(role Role, from, to Status) bool { return mayCause[role][from][to] }
 
 // ErrTransition is wrapped by every refusal of a change of status.
 var ErrTransition = errors.New("transition not allowed")

@@ -13,6 +13,7 @@ import (
 type leaseData struct {
 	EndsAt   int64    `json:"ends_at_us"` // microseconds since 1970
 	Duration Duration `json:"duration"`
+	Asked    int64    `json:"asked_us,omitzero"` // Asked.Registered: a registration that changes nothing else is known here
 }
 
 // stored is an instance as the store has it; record is nil where there is none.
@@ -21,25 +22,33 @@ type stored struct {
 	generation      int64
 	updatedAt       time.Time
 	leaseGeneration int64 // 0 where there is no lease
+
+	applied bool                // the call has had its effect before
+	absent  *store.Precondition // what a first write demands; nil: that there is no record
 }
 
 func recordRef(id string) store.Ref { return store.Ref{Collection: store.Services, ID: id} }
 func leaseRef(id string) store.Ref  { return store.Ref{Collection: store.Leases, ID: id} }
 
-// load reads an instance and its lease.
-func (r *Registry) load(ctx context.Context, id string) (stored, error) {
-	docs, err := r.store.GetAll(ctx, []store.Ref{recordRef(id), leaseRef(id)})
+// load reads an instance and its lease, and whether the call has had its effect before.
+func (r *Registry) load(ctx context.Context, call Call, id string) (stored, error) {
+	refs := []store.Ref{recordRef(id), leaseRef(id)}
+	if call.Once != "" {
+		refs = append(refs, store.OnceRef(call.Once))
+	}
+	docs, err := r.store.GetAll(ctx, refs)
 	if err != nil {
 		return stored{}, fmt.Errorf("reading instance %s: %w", id, err)
 	}
+	applied := call.Once != "" && docs[2].Generation != 0
 	if docs[0].Generation == 0 {
-		return stored{}, nil
+		return stored{applied: applied}, nil
 	}
 	record, err := decodeRecord(docs[0])
 	if err != nil {
 		return stored{}, err
 	}
-	s := stored{record: record, generation: docs[0].Generation, updatedAt: docs[0].UpdatedAt}
+	s := stored{record: record, generation: docs[0].Generation, updatedAt: docs[0].UpdatedAt, applied: applied}
 	if docs[1].Generation != 0 {
 		var data leaseData
 		if err := docs[1].Decode(&data); err != nil {
@@ -47,6 +56,7 @@ func (r *Registry) load(ctx context.Context, id string) (stored, error) {
 		}
 		s.leaseGeneration = docs[1].Generation
 		record.LeaseEnd = time.UnixMicro(data.EndsAt).UTC()
+		record.Asked.Registered = max(record.Asked.Registered, data.Asked)
 	}
 	return s, nil
 }
@@ -68,7 +78,7 @@ func (s stored) view(now time.Time) Instance {
 	i := Instance{
 		Registration: s.record.Registration, Status: s.record.Status, StatusSince: s.record.StatusSince,
 		Generation: s.generation, RegisteredAt: s.record.RegisteredAt, UpdatedAt: s.updatedAt,
-		Lapsed: s.record.Lapsed(now),
+		StatusReason: s.record.StatusReason, Lapsed: s.record.Lapsed(now),
 	}
 	if end := s.record.LeaseEnd; s.record.Lease != 0 && !end.IsZero() {
 		i.LeaseExpiresAt = &end
@@ -90,8 +100,11 @@ func (r *Registry) save(ctx context.Context, call Call, was stored, next Record,
 	}
 	if effect == All {
 		condition := store.Absent()
-		if was.record != nil {
+		switch {
+		case was.record != nil:
 			condition = store.AtGeneration(was.generation)
+		case was.absent != nil:
+			condition = *was.absent
 		}
 		writes = append(writes, store.Write{Ref: recordRef(id), Data: next, If: condition})
 	}
@@ -100,8 +113,9 @@ func (r *Registry) save(ctx context.Context, call Call, was stored, next Record,
 		if was.leaseGeneration != 0 {
 			writes = append(writes, store.Write{Ref: leaseRef(id)})
 		}
-	case was.record == nil || !next.LeaseEnd.Equal(was.record.LeaseEnd) || next.Lease != was.record.Lease:
-		w := store.Write{Ref: leaseRef(id), Data: leaseData{next.LeaseEnd.UnixMicro(), next.Lease}}
+	case was.record == nil || !next.LeaseEnd.Equal(was.record.LeaseEnd) || next.Lease != was.record.Lease ||
+		next.Asked.Registered != was.record.Asked.Registered:
+		w := store.Write{Ref: leaseRef(id), Data: leaseData{next.LeaseEnd.UnixMicro(), next.Lease, next.Asked.Registered}}
 		if effect == LeaseOnly {
 			w.If = store.AtGeneration(was.leaseGeneration)
 		}
@@ -109,7 +123,7 @@ func (r *Registry) save(ctx context.Context, call Call, was stored, next Record,
 	}
 	now := was
 	now.record = &next
-	if effect != Nothing && len(writes) > 0 {
+	if effect != Nothing && len(writes) > 0 && !call.DryRun {
 		docs, err := r.commit(ctx, call, writes)
 		if err != nil {
 			return Instance{}, err

@@ -127,11 +127,16 @@ type preconditionKind uint8
 const (
 	always preconditionKind = iota
 	absent
+	absentSince
 	atGeneration
 )
 
 // Absent demands that the document does not exist; deleted and expired documents do not.
 func Absent() Precondition { return Precondition{kind: absent} }
+
+// AbsentSince demands that the document does not exist and that nothing was written to it since the write of
+// generation g, which deleted it; 0: nothing ever was. It is for journaled collections, whose generations go on.
+func AbsentSince(g int64) Precondition { return Precondition{kind: absentSince, generation: g} }
 
 // AtGeneration demands that the document exists and has generation g.
 func AtGeneration(g int64) Precondition { return Precondition{kind: atGeneration, generation: g} }
@@ -141,6 +146,8 @@ func (p Precondition) Holds(current Document, now time.Time) bool {
 	switch p.kind {
 	case absent:
 		return !current.Live(now)
+	case absentSince:
+		return !current.Live(now) && current.Generation == p.generation
 	case atGeneration:
 		return current.Live(now) && current.Generation == p.generation
 	default:

@@ -62,6 +62,10 @@ func testPreconditions(t *testing.T, f *fixture) {
 		gen  int64
 	}{
 		{live, store.Absent(), 2},
+		{live, store.AbsentSince(2), 2},
+		{deleted, store.AbsentSince(1), 0},
+		{deleted, store.AbsentSince(0), 0},
+		{never, store.AbsentSince(1), 0},
 		{live, store.AtGeneration(1), 2},
 		{live, store.AtGeneration(3), 2},
 		{deleted, store.AtGeneration(2), 0},
@@ -85,9 +89,9 @@ func testPreconditions(t *testing.T, f *fixture) {
 		gen  int64
 	}{
 		{live, store.AtGeneration(2), 3},
-		{deleted, store.Absent(), 3},
+		{deleted, store.AbsentSince(2), 3},
 		{expired, store.Absent(), 2},
-		{never, store.Absent(), 1},
+		{never, store.AbsentSince(0), 1},
 	}
 	for _, tt := range accepted {
 		if d := f.write(t, store.Write{Ref: tt.ref, Data: object{}, If: tt.cond}); d.Generation != tt.gen {
