@@ -17,8 +17,9 @@ func (v *verdict) tellProxy(h http.Header) {
 	h[headerAuthServiceID], h[headerAuthScopes] = values[2:3:3], values[3:4:4]
 }
 
-// append appends the JSON of an allow. No other answer is given nearly as often, so it is put together by hand.
-func (v *verdict) append(b []byte, id string) []byte {
+// append appends the JSON of an allow. No other answer is given nearly as often, so it is put together by hand,
+// but for the rules considered, which are there when somebody asked for them.
+func (v *verdict) append(b []byte, id string, rules []byte) []byte {
 	p := &v.principal
 	b = append(b, `{"valid":true,"decision":"allow"`...)
 	b = appendMember(b, "reason", string(v.Reason))
@@ -42,6 +43,9 @@ func (v *verdict) append(b []byte, id string) []byte {
 	b = append(b, `,"policy_version":`...)
 	b = strconv.AppendInt(b, v.PolicyVersion, 10)
 	b = appendMember(b, "decision_id", id)
+	if rules != nil {
+		b = append(append(b, `,"rules":`...), rules...)
+	}
 	return append(b, '}', '\n')
 }
 

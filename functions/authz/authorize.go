@@ -203,36 +203,42 @@ func (s *Service) decision(w http.ResponseWriter, r *http.Request) error {
 		"method": e.Method, "path": e.Path, "scopes": e.Held.Names(), "required": e.Required.Names(),
 		"policy_version": e.PolicyVersion, "message": detailOf(e),
 	}
-	rules, err := s.explain(r, e)
+	explained, err := s.explain(r, e)
 	if err != nil {
 		return err
 	}
-	answer["rules"] = rules
+	answer["rules"] = explained.Rules
+	if explained.Fix != "" {
+		answer["fix"] = explained.Fix
+	}
 	return httpx.WriteJSON(w, http.StatusOK, answer)
 }
 
-// explain lists the rules that a decision considered.
-func (s *Service) explain(r *http.Request, e evidence) ([]policy.Rule, error) {
+// explain lists the rules that a decision considered, and what would change its outcome.
+func (s *Service) explain(r *http.Request, e evidence) (policy.Explanation, error) {
 	if e.Caller == "" { // refused before the policy had a say
-		return []policy.Rule{{Rule: "authentication", Outcome: "deny", Detail: "the request's credentials were refused: " + string(e.Reason)}}, nil
+		refused := policy.Rule{Rule: "authentication", Outcome: policy.Failed, Detail: "The request's credentials were refused: " + string(e.Reason) + "."}
+		return policy.Explanation{Rules: []policy.Rule{refused}}, nil
 	}
 	p, err := s.policyVersion(r.Context(), e.PolicyVersion)
 	if err != nil {
-		return nil, err
+		return policy.Explanation{}, err
 	}
 	q, err := e.question()
 	if err != nil {
-		return nil, err
+		return policy.Explanation{}, err
 	}
-	rules := p.Explain(q).Rules
+	explained := p.Explain(q)
+	rules := explained.Rules
 	if i := slices.IndexFunc(rules, func(r policy.Rule) bool { return r.Rule == "not_quarantined" && r.Outcome == policy.Failed }); i >= 0 && e.Isolated != "" {
 		rules[i].Detail = e.Isolated + " was in quarantine."
 	}
 	if e.Reason == auth.PolicyUnavailable {
-		rules = append(rules, policy.Rule{Rule: "policy_age", Outcome: "deny", Detail: staleDetail})
+		rules = append(rules, policy.Rule{Rule: "policy_age", Outcome: policy.Failed, Detail: staleDetail})
 	}
 	if e.UnknownScopes {
-		rules = append(rules, policy.Rule{Rule: "scopes", Outcome: "deny", Detail: "a scope was required that does not exist"})
+		rules = append(rules, policy.Rule{Rule: "scopes", Outcome: policy.Failed, Detail: "A scope was required that does not exist."})
 	}
-	return rules, nil
+	explained.Rules = rules
+	return explained, nil
 }

@@ -28,7 +28,6 @@ var errDecisionID = errors.New("not a decision of this platform")
 
 // Bounds of what a caller's words take up in an id.
 const (
-	maxEvidencePath   = 512
 	maxEvidenceMethod = 33      // one more than a method has
 	maxEvidenceName   = 64      // of an audience
 	maxDecisionID     = 3 << 10 // more than those bounds allow
@@ -44,7 +43,7 @@ func (s *Service) seal(ctx context.Context, e evidence) (string, error) {
 		return "", err
 	}
 	e.ID, e.KeyID = rand.Uint64(), key.id[:min(len(key.id), keyHint)] //nolint:gosec // it is to be unlike others, and no secret
-	e.Path = e.Path[:min(len(e.Path), maxEvidencePath)]
+	e.Path = policy.AbridgePath(e.Path)
 	e.Method = e.Method[:min(len(e.Method), maxEvidenceMethod)]
 	e.Audience = e.Audience[:min(len(e.Audience), maxEvidenceName)]
 	return key.decisions.seal(&e), nil

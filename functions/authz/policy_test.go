@@ -188,6 +188,8 @@ func TestReplacePolicyUnchanged(t *testing.T) {
 	if a.Code != 200 || a.body["changed"] != false || a.body["version"] != 1.0 || a.Header().Get("ETag") != `"1"` || f.generation(t) != 1 {
 		t.Errorf("%d %s", a.Code, a.Body)
 	}
+	f.put(t, f.operator(t), same, "If-Match", `"7"`).want(t, 412, "precondition_failed", "")
+	f.put(t, f.operator(t), same, "If-Match", `7`).want(t, 400, "invalid_request", "")
 	a = f.put(t, f.operator(t), f.document(t, func(doc *policy.Document) {
 		doc.Services["isectech-new"] = policy.ServiceEntry{Environments: []string{"production"}, Scopes: []string{"api:read"}}
 	}))

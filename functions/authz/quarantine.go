@@ -88,7 +88,7 @@ func (s *Service) release(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	service, err := serviceOf(r.PathValue("service_name"), st)
+	service, err := isolatedOf(r.PathValue("service_name"), st)
 	if err != nil {
 		return err
 	}
@@ -127,6 +127,14 @@ func serviceOf(ref string, st *trust.State) (auth.Subject, error) {
 		return auth.Subject{}, httpx.NotFound("the policy knows no service of that name")
 	}
 	return service, nil
+}
+
+// isolatedOf is serviceOf, also of a service in quarantine that the policy knows no longer.
+func isolatedOf(ref string, st *trust.State) (auth.Subject, error) {
+	if service, err := auth.ParseSubject(ref); err == nil && st.Quarantined(service) {
+		return service, nil
+	}
+	return serviceOf(ref, st)
 }
 
 // recordQuarantine writes a quarantine. One that is in force goes on from when it began, with the new reason

@@ -3,11 +3,13 @@ package authz
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/auth/policy"
 	"github.com/isectech/service-networking/shared/platform/platformtest"
 	"github.com/isectech/service-networking/shared/store"
 	"github.com/isectech/service-networking/shared/store/storetest"
@@ -103,6 +105,23 @@ func TestQuarantine(t *testing.T) {
 	entries, err := store.Entries(t.Context(), f.store, "quarantines/"+backend, 0, 10)
 	if err != nil || len(entries) != 2 || entries[0].Actor != "operator:"+platformtest.Operator {
 		t.Errorf("journal %+v, %v", entries, err)
+	}
+}
+
+// A service that the policy knows no longer can still be let out, before its name comes back.
+func TestLiftQuarantineOfAForgottenService(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.quarantine(t, `{"service_name":"isectech-monitoring","reason":"r"}`).want(t, 200, "", "r")
+	f.edit(t, func(doc *policy.Document) {
+		delete(doc.Services, "isectech-monitoring")
+		doc.Edges = slices.DeleteFunc(doc.Edges, func(e policy.Edge) bool { return e.Caller == "isectech-monitoring" })
+	})
+	f.Clock.Advance(time.Second)
+	for _, want := range []int{http.StatusNoContent, http.StatusNotFound} {
+		if a := f.send(t, http.MethodDelete, quarantinePath+"/isectech-monitoring", f.operator(t), ""); a.Code != want {
+			t.Errorf("%d %s, want %d", a.Code, a.Body, want)
+		}
 	}
 }
 

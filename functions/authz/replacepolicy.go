@@ -43,12 +43,14 @@ func (s *Service) replacePolicy(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	answer := replaced{Version: current.Generation, Findings: append([]policy.Finding{}, found...)}
-	// What is in force already is not written again, not even for who asks on another condition: that may be
-	// an operator whose first answer was lost (RFC 9110 §13.1.1).
-	if !samePolicy(doc, current.Data) {
-		if err := httpx.CheckIfMatch(r, current.Generation); err != nil {
-			return err
-		}
+	// What is in force already is not written again; nor is it for an operator who asks on the condition of the
+	// version before, whose first answer may have been lost (RFC 9110 §13.1.1).
+	same, condition := samePolicy(doc, current.Data), httpx.CheckIfMatch(r, current.Generation)
+	switch {
+	case same && (condition == nil || httpx.CheckIfMatch(r, current.Generation-1) == nil):
+	case condition != nil:
+		return condition
+	default:
 		if err := s.commitPolicy(r, doc, current.Generation, p.Subject); err != nil {
 			return err
 		}

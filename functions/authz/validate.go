@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/authn"
+	"github.com/isectech/service-networking/shared/auth/policy"
 	"github.com/isectech/service-networking/shared/platform/guard"
 	"github.com/isectech/service-networking/shared/platform/httpx"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
@@ -36,13 +38,20 @@ type verdict struct {
 	principal auth.Principal
 	unknown   []string // what was required and is no scope
 	quota     quota
+	explain   bool // the answer lists the rules considered
 }
 
 // validate judges the request's own credentials and, when it names a target, whether the caller may
-// call it. It serves as forward-auth: 200 lets through, any other status does not.
+// call it. It serves as forward-auth: 200 lets through, any other status does not. Whoever asks about its own
+// request may have the decision explained.
 func (s *Service) validate(w http.ResponseWriter, r *http.Request) error {
+	return s.validated(w, r, r.URL.RawQuery != "" && r.URL.Query().Get("explain") == "true")
+}
+
+func (s *Service) validated(w http.ResponseWriter, r *http.Request, explain bool) error {
 	st, principals, original, err := s.guard.AuthenticateFor(r)
 	v := verdict{evidence: evidence{At: s.deps.Now().UnixMilli()}}
+	v.explain = explain && original.Path == "" // or else a proxy asks, and its client may have written the query
 	if st != nil {
 		v.PolicyVersion = st.Policy.Version()
 	}
@@ -64,7 +73,7 @@ func (s *Service) validate(w http.ResponseWriter, r *http.Request) error {
 // asks about, the target behind our own path: HTTP ext_authz of Envoy.
 func (s *Service) validateAppended(w http.ResponseWriter, r *http.Request) error {
 	authn.Appended(r, validatePath)
-	return s.validate(w, r)
+	return s.validated(w, r, false)
 }
 
 // judge fills in a verdict on an authenticated caller.
@@ -167,6 +176,12 @@ func (s *Service) answer(w http.ResponseWriter, r *http.Request, v *verdict) err
 		return err
 	}
 	s.record(r, v, id)
+	var explained policy.Explanation
+	if v.explain {
+		if explained, err = s.explain(r, v.evidence); err != nil {
+			return err
+		}
+	}
 	if v.Reason != auth.Allowed {
 		refused := httpx.Refused(v.Reason, v.detail)
 		if v.Reason == auth.RateLimited {
@@ -177,11 +192,20 @@ func (s *Service) answer(w http.ResponseWriter, r *http.Request, v *verdict) err
 		if v.Reason == auth.InsufficientScope {
 			refused.Fields["required"] = v.required()
 		}
+		if v.explain {
+			refused.Fields["rules"] = explained.Rules
+		}
 		return refused
 	}
 	v.quota.setHeaders(w.Header())
 	v.tellProxy(w.Header())
-	httpx.AppendJSON(w, http.StatusOK, func(b []byte) []byte { return v.append(b, id) })
+	var rules []byte
+	if v.explain {
+		if rules, err = json.Marshal(explained.Rules); err != nil {
+			return err
+		}
+	}
+	httpx.AppendJSON(w, http.StatusOK, func(b []byte) []byte { return v.append(b, id, rules) })
 	return nil
 }
 

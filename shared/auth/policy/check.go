@@ -104,8 +104,8 @@ func (c *checker) services() {
 func (c *checker) serviceName(name string) {
 	path := memberPath("services", name)
 	switch {
-	case reserved(name):
-		c.errorf(path, "reserved_name", "The name %s belongs to the platform itself.", name)
+	case reserved(name) || reserved(implicitAlias(name)):
+		c.errorf(path, "reserved_name", "The name %s belongs to the platform itself.", choose(reserved(name), name, implicitAlias(name)))
 	case strings.HasPrefix(name, operatorPrefix):
 		c.errorf(path, "operator_as_service", "Operators are people and pipelines, not services: they stand under operators.")
 	case !auth.ValidID(name) || !auth.ValidID(implicitAlias(name)):

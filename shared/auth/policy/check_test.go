@@ -61,6 +61,8 @@ func TestParseFindings(t *testing.T) {
 			[]string{"error services.isectech-services reserved_name"}},
 		{"the platform's short name", `{"services":{"services":{"environments":["production"],"scopes":["metrics:read"]},` + a + `,` + b + `},"edges":[` + edge + `],` + op + `}`,
 			[]string{"error services.services reserved_name"}},
+		{"the platform's name as an alias", `{"services":{"isectech-isectech-services":{"environments":["production"],"scopes":["metrics:read"]},` + a + `,` + b + `},"edges":[` + edge + `],` + op + `}`,
+			[]string{"error services.isectech-isectech-services reserved_name"}},
 		{"operator as service", `{"services":{"operator:x@y.de":{"environments":["production"],"scopes":["metrics:read"]},` + a + `,` + b + `},"edges":[` + edge + `],` + op + `}`,
 			[]string{`error services["operator:x@y.de"] operator_as_service`}},
 		{"implicit alias", `{"services":{"a":{"environments":["production"],"scopes":["metrics:read"]},` + a + `,` + b + `},"edges":[` + edge + `],` + op + `}`,
