@@ -26,7 +26,7 @@ func backEnds(ctx context.Context, env boot.Env, cfg Config) (Deps, error) {
 		return deps, err
 	}
 	env.OnShutdown("pubsub", publisher.Close)
-	deps.Publisher = publisher
+	deps.Publisher, deps.DNS = publisher, cfg.ManagedZone()
 	if cfg.RedisURL.IsZero() {
 		return deps, nil
 	}

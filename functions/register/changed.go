@@ -50,7 +50,10 @@ func (s *Service) documentChanged(ctx context.Context, c events.Change) error {
 	case c.Before == nil:
 		kind = events.TypeServiceCreated
 	}
-	return s.tell(ctx, news{kind: kind, ref: c.Ref, generation: c.Generation, at: c.Time, after: c.After, before: c.Before})
+	if err := s.tell(ctx, news{kind: kind, ref: c.Ref, generation: c.Generation, at: c.Time, after: c.After, before: c.Before}); err != nil {
+		return err
+	}
+	return s.dnsChanged(ctx, c)
 }
 
 // news is what became of a record.
@@ -141,7 +144,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 		return err
 	}
 	s.deps.Metrics.Succeeded("registry_sweep", now)
-	return nil
+	return s.dnsSweep(ctx, now)
 }
 
 func (s *Service) sweepChunk(ctx context.Context, docs []store.Document) error {

@@ -17,6 +17,7 @@ require (
 	github.com/isectech/service-networking/shared/platform v0.0.0-00010101000000-000000000000
 	github.com/isectech/service-networking/shared/registry v0.0.0-00010101000000-000000000000
 	github.com/isectech/service-networking/shared/store v0.0.0-00010101000000-000000000000
+	google.golang.org/api v0.311.0
 )
 
 require (
@@ -72,7 +73,6 @@ require (
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/time v0.16.0 // indirect
-	google.golang.org/api v0.311.0 // indirect
 	google.golang.org/genproto v0.0.0-20261012220534-4341edf3f941 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20261012220534-4341edf3f941 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20261026165753-2ffab32bce7e // indirect

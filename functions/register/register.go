@@ -40,6 +40,7 @@ type Deps struct {
 	Publisher events.Publisher
 	Told      Told
 	Share     func(context.Context, store.Document) error // nil: there is nowhere to share records
+	DNS       DNS                                         // nil: there is no zone to keep in step
 
 	Version func(context.Context) (version string, ok bool) // of all records; see registry.Options
 }
@@ -51,6 +52,8 @@ type Service struct {
 	trust    *trust.Source
 	guard    *guard.Guard
 	registry *registry.Registry
+	latest   *registry.Registry // see latestOptions
+	zones    coalescer          // of DNS, by service
 	metrics  *telemetry.ServiceMetrics
 }
 
@@ -82,13 +85,14 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if cfg.EnableMTLS {
 		s.guard.Certificates = &clientcert.Reader{Now: deps.Now}
 	}
-	s.registry = registry.New(registry.Options{
+	options := registry.Options{
 		Store: deps.Store, Names: s.names, Isolation: s.isolation, Now: deps.Now, Freshness: freshness,
 		AllowLoopback: cfg.AllowLoopback, MinInterval: cfg.minInterval(), MaxStale: cfg.MaxStale.Duration(), Version: deps.Version,
 		OnError: func(err error) {
 			deps.Logger.Error("registry record cannot be read", slog.String("error", err.Error()))
 		},
-	})
+	}
+	s.registry, s.latest = registry.New(options), registry.New(latestOptions(options))
 	return s, nil
 }
 

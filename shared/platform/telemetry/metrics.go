@@ -30,6 +30,7 @@ type Metrics struct {
 	redis      *prometheus.CounterVec
 	events     *eventMetrics
 	security   *securityMetrics
+	dns        *prometheus.CounterVec
 }
 
 // NewMetrics returns metrics that have counted nothing.
@@ -69,6 +70,7 @@ func NewMetrics() *Metrics {
 	m.registry.MustRegister(m.requests, m.durations, m.auth, m.discovery, m.handshakes, m.expiry, m.up, m.success, m.redis)
 	m.events = newEventMetrics(m.registry)
 	m.security = newSecurityMetrics(m.registry)
+	m.dns = newDNSMetrics(m.registry)
 	return m
 }
 
