@@ -14,8 +14,8 @@ import (
 	"github.com/isectech/service-networking/shared/registry/client/clienttest"
 )
 
-// serve serves a handler at an address.
-func serve(t *testing.T, address string, h http.Handler) *httptest.Server {
+// listen serves a handler at an address.
+func listen(t *testing.T, address string, h http.Handler) *httptest.Server {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
 	if err != nil {
@@ -48,7 +48,7 @@ func eventually(t *testing.T, so func() bool) {
 func TestOverTheNetwork(t *testing.T) {
 	t.Parallel()
 	f := clienttest.New(t, time.Now, backend)
-	listening := serve(t, "127.0.0.1:0", f)
+	listening := listen(t, "127.0.0.1:0", f)
 	address := listening.Listener.Addr().String()
 	instances := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Asked", r.Host+r.URL.Path)
@@ -94,7 +94,7 @@ func TestOverTheNetwork(t *testing.T) {
 		t.Errorf("without the registry: %s", got)
 	}
 	f.Remove("backend-services-1")
-	listening = serve(t, address, f)
+	listening = listen(t, address, f)
 	defer listening.Close()
 	defer listening.CloseClientConnections()
 	eventually(t, func() bool { return get() != want })
