@@ -152,6 +152,7 @@ func (s *Service) health(w http.ResponseWriter, r *http.Request) error {
 	if _, _, err := s.guard.Caller(r, guard.Access{}); err == nil {
 		counts := view.Counts()
 		body["services"], body["statuses"], body["lapsed"] = counts.Total, counts.Statuses, counts.Lapsed
+		body["watching"] = s.registry.Watching() // by this process
 	}
 	return httpx.WriteJSON(w, http.StatusOK, body)
 }
