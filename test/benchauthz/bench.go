@@ -9,6 +9,7 @@ import (
 
 	"github.com/isectech/service-networking/shared/auth/token"
 	"github.com/isectech/service-networking/test/figure"
+	"github.com/isectech/service-networking/test/load"
 )
 
 // bench is one run.
@@ -26,18 +27,18 @@ type bench struct {
 
 func (b *bench) close() {
 	for _, s := range b.all {
-		s.stop()
+		s.Stop()
 	}
 }
 
 // results are what the turns of one kind showed, by subject and in their order.
 type results map[*subject]*struct{ rate, cpu []float64 }
 
-func (r results) add(s *subject, m measurement) {
+func (r results) add(s *subject, m load.Measurement) {
 	if r[s] == nil {
 		r[s] = &struct{ rate, cpu []float64 }{}
 	}
-	r[s].rate, r[s].cpu = append(r[s].rate, m.rate), append(r[s].cpu, m.cpu)
+	r[s].rate, r[s].cpu = append(r[s].rate, m.Rate), append(r[s].cpu, m.CPU)
 }
 
 // warmups are rounds that nothing is taken from.
@@ -83,7 +84,7 @@ func (b *bench) run(ctx context.Context) error {
 }
 
 // turns lets each of the subjects have its turn, in an order that changes from round to round.
-func (b *bench) turns(round int, into results, subjects []*subject, turn func(*subject) (measurement, error)) error {
+func (b *bench) turns(round int, into results, subjects []*subject, turn func(*subject) (load.Measurement, error)) error {
 	order := slices.Clone(subjects)
 	if round%2 == 1 {
 		slices.Reverse(order)
@@ -94,7 +95,7 @@ func (b *bench) turns(round int, into results, subjects []*subject, turn func(*s
 		}
 		m, err := turn(s)
 		if err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
+			return fmt.Errorf("%s: %w", s.Name, err)
 		}
 		if round >= warmups {
 			into.add(s, m)
@@ -112,10 +113,10 @@ func (b *bench) seen(ctx context.Context, round int, into results) error {
 	if err != nil {
 		return err
 	}
-	return b.turns(round, into, []*subject{b.bare, b.authz, b.opaPlain, b.opaCached}, func(s *subject) (measurement, error) {
+	return b.turns(round, into, []*subject{b.bare, b.authz, b.opaPlain, b.opaCached}, func(s *subject) (load.Measurement, error) {
 		requests := s.requests(tokens)
 		again := func(i int64) []byte { return requests[i%callers] }
-		return s.turn(ctx, b.turn/8, b.turn, again)
+		return s.Turn(ctx, b.turn/8, b.turn, again)
 	})
 }
 
@@ -125,9 +126,9 @@ func (b *bench) fresh(ctx context.Context, round int, into results) error {
 	if err != nil {
 		return err
 	}
-	return b.turns(round, into, []*subject{b.verify, b.authz, b.opaPlain}, func(s *subject) (measurement, error) {
+	return b.turns(round, into, []*subject{b.verify, b.authz, b.opaPlain}, func(s *subject) (load.Measurement, error) {
 		requests := s.requests(tokens)
-		return s.turn(ctx, 0, time.Hour, func(i int64) []byte {
+		return s.Turn(ctx, 0, time.Hour, func(i int64) []byte {
 			if i >= int64(len(requests)) {
 				return nil
 			}

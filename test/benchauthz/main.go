@@ -19,6 +19,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/isectech/service-networking/test/load"
 )
 
 func main() {
@@ -78,7 +80,7 @@ func (b *bench) prepare(ctx context.Context) error {
 		return err
 	}
 	serve := filepath.Join(b.work, "serve")
-	if err := build(ctx, filepath.Join(b.root, "test"), "./benchauthz/serve", serve, true); err != nil {
+	if err := load.Build(ctx, filepath.Join(b.root, "test"), "./benchauthz/serve", serve, true); err != nil {
 		return err
 	}
 	questions, err := examples(b.signer, time.Now())
@@ -91,7 +93,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := b.authz.agree(ctx, questions); err != nil {
 		return err
 	}
-	_, body, err := b.authz.once(ctx, b.authz.request(questions[0].raw, target))
+	_, body, err := b.authz.Once(ctx, b.authz.request(questions[0].raw, target))
 	if err != nil {
 		return err
 	}
@@ -109,18 +111,18 @@ func (b *bench) prepare(ctx context.Context) error {
 
 // ours starts one of our servers.
 func (b *bench) ours(ctx context.Context, serve, what string, answer int) (*subject, error) {
-	p, err := start(ctx, serve, "-what", what, "-dir", b.work, "-answer", fmt.Sprint(answer))
+	p, err := load.Start(ctx, serve, "-what", what, "-dir", b.work, "-answer", fmt.Sprint(answer))
 	if err != nil {
 		return nil, err
 	}
-	return b.add(&subject{name: what, process: p, request: validateRequest, allows: validateAllows}), nil
+	return b.add(&subject{Server: load.Server{Name: what, Process: p}, request: validateRequest, allows: validateAllows}), nil
 }
 
 // startOPA builds OPA itself and starts it twice.
 func (b *bench) startOPA(ctx context.Context, questions []example) error {
 	dir := filepath.Join(b.root, "test", "benchauthz", "opa")
 	binary := filepath.Join(b.work, "opa")
-	if err := build(ctx, dir, "github.com/open-policy-agent/opa", binary, false); err != nil {
+	if err := load.Build(ctx, dir, "github.com/open-policy-agent/opa", binary, false); err != nil {
 		return err
 	}
 	version, err := exec.CommandContext(ctx, binary, "version").Output()
@@ -133,20 +135,20 @@ func (b *bench) startOPA(ctx context.Context, questions []example) error {
 		return err
 	}
 	for _, cached := range []bool{false, true} {
-		address, err := freeAddress(ctx)
+		address, err := load.FreeAddress(ctx)
 		if err != nil {
 			return err
 		}
-		p, err := startAt(ctx, address, binary, opaArguments(b.root, data, address, cached)...)
+		p, err := load.StartAt(ctx, address, binary, opaArguments(b.root, data, address, cached)...)
 		if err != nil {
 			return err
 		}
-		s := b.add(&subject{name: "opa", process: p, request: dataRequest, allows: dataAllows})
+		s := b.add(&subject{Server: load.Server{Name: "opa", Process: p}, request: dataRequest, allows: dataAllows})
 		if err := s.agree(ctx, questions); err != nil {
 			return err
 		}
 		if cached {
-			s.name, b.opaCached = "opa with its cache", s
+			s.Name, b.opaCached = "opa with its cache", s
 		} else {
 			b.opaPlain = s
 		}
@@ -156,7 +158,7 @@ func (b *bench) startOPA(ctx context.Context, questions []example) error {
 
 // add keeps a server to be ended.
 func (b *bench) add(s *subject) *subject {
-	s.connections = b.connections
+	s.Connections = b.connections
 	b.all = append(b.all, s)
 	return s
 }

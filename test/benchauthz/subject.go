@@ -6,16 +6,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"time"
+
+	"github.com/isectech/service-networking/test/load"
 )
 
 // subject is a server that is measured, and how it is asked.
 type subject struct {
-	name string
-	*process
-	connections int
-	request     func(raw, target string) []byte
-	allows      func(status int, body []byte) (bool, error)
+	load.Server
+	request func(raw, target string) []byte
+	allows  func(status int, body []byte) (bool, error)
 }
 
 // validateRequest asks as a proxy or a service does, with the token as the caller's own.
@@ -61,64 +60,19 @@ func dataAllows(status int, body []byte) (bool, error) {
 	return *answer.Result, nil
 }
 
-// measurement is what one turn showed.
-type measurement struct {
-	rate float64 // requests a second
-	cpu  float64 // microseconds of the server's a request
-}
-
-// turn asks a server for a time with whatever next returns, over connections of its own: none is idle for as long
-// as the others take.
-func (s *subject) turn(ctx context.Context, warm, d time.Duration, next func(i int64) []byte) (measurement, error) {
-	c, err := dial(ctx, s.address, s.connections)
-	if err != nil {
-		return measurement{}, err
-	}
-	defer c.close()
-	if _, _, err := c.load(ctx, warm, next); err != nil {
-		return measurement{}, err
-	}
-	before, err := s.cpu()
-	if err != nil {
-		return measurement{}, err
-	}
-	n, took, err := c.load(ctx, d, next)
-	if err != nil {
-		return measurement{}, err
-	}
-	after, err := s.cpu()
-	if err != nil {
-		return measurement{}, err
-	}
-	return measurement{
-		rate: float64(n) / took.Seconds(),
-		cpu:  float64((after - before).Microseconds()) / float64(n),
-	}, nil
-}
-
-// once sends one request and returns the answer's status and body.
-func (s *subject) once(ctx context.Context, request []byte) (status int, body []byte, err error) {
-	c, err := dial(ctx, s.address, 1)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer c.close()
-	return c.once(request)
-}
-
 // agree wants a subject to let through what it must, and to refuse the rest.
 func (s *subject) agree(ctx context.Context, cases []example) error {
 	for _, c := range cases {
-		status, body, err := s.once(ctx, s.request(c.raw, c.target))
+		status, body, err := s.Once(ctx, s.request(c.raw, c.target))
 		if err != nil {
-			return fmt.Errorf("%s: %s: %w", s.name, c.name, err)
+			return fmt.Errorf("%s: %s: %w", s.Name, c.name, err)
 		}
 		allowed, err := s.allows(status, body)
 		if err != nil {
-			return fmt.Errorf("%s: %s: %w", s.name, c.name, err)
+			return fmt.Errorf("%s: %s: %w", s.Name, c.name, err)
 		}
 		if allowed != c.allow {
-			return fmt.Errorf("%s: %s: allowed is %v: %s", s.name, c.name, allowed, bytes.TrimSpace(body))
+			return fmt.Errorf("%s: %s: allowed is %v: %s", s.Name, c.name, allowed, bytes.TrimSpace(body))
 		}
 	}
 	return nil

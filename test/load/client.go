@@ -1,4 +1,7 @@
-package main
+// Package load asks servers for as much as they can give and says what they took for it: each is a process of its own
+// with one processor, asked over connections that stay open with requests that were made before, at as little cost
+// of the asker's own as can be.
+package load
 
 import (
 	"bufio"
@@ -16,8 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// client asks one server over connections that stay open, with requests that were made before and at as
-// little cost of its own as can be: it shares the machine with what it measures.
+// client asks one server. It shares the machine with what it measures.
 type client struct {
 	address string
 	conns   []*bufio.ReadWriter

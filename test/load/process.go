@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bufio"
@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// process is a server that runs.
-type process struct {
+// Process is a server that runs.
+type Process struct {
 	cmd     *exec.Cmd
 	stdin   io.Closer
-	address string
+	Address string
 }
 
 const (
@@ -27,29 +27,29 @@ const (
 	poll      = 20 * time.Millisecond
 )
 
-// start starts one of our servers, which prints its address.
-func start(ctx context.Context, binary string, args ...string) (*process, error) {
+// Start starts one of our servers, which prints its address.
+func Start(ctx context.Context, binary string, args ...string) (*Process, error) {
 	p, stdout, err := spawn(ctx, binary, args...)
 	if err != nil {
 		return nil, err
 	}
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
-		p.stop()
+		p.Stop()
 		return nil, fmt.Errorf("%s: %w", strings.Join(p.cmd.Args, " "), err)
 	}
-	p.address = strings.TrimSpace(line)
+	p.Address = strings.TrimSpace(line)
 	return p, nil
 }
 
-// startAt starts a server that is told its address, and waits until it listens there.
-func startAt(ctx context.Context, address, binary string, args ...string) (*process, error) {
+// StartAt starts a server that is told its address, and waits until it listens there.
+func StartAt(ctx context.Context, address, binary string, args ...string) (*Process, error) {
 	p, stdout, err := spawn(ctx, binary, args...)
 	if err != nil {
 		return nil, err
 	}
 	go func() { _, _ = io.Copy(io.Discard, stdout) }()
-	p.address = address
+	p.Address = address
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	for {
@@ -59,7 +59,7 @@ func startAt(ctx context.Context, address, binary string, args ...string) (*proc
 		}
 		select {
 		case <-ctx.Done():
-			p.stop()
+			p.Stop()
 			return nil, fmt.Errorf("%s: %w", binary, err)
 		case <-time.After(poll):
 		}
@@ -67,7 +67,7 @@ func startAt(ctx context.Context, address, binary string, args ...string) (*proc
 }
 
 // spawn starts a process that has one processor: the other is for the load, so that what limits is the server.
-func spawn(ctx context.Context, binary string, args ...string) (*process, io.Reader, error) {
+func spawn(ctx context.Context, binary string, args ...string) (*Process, io.Reader, error) {
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	cmd.Stderr = os.Stderr
@@ -82,18 +82,19 @@ func spawn(ctx context.Context, binary string, args ...string) (*process, io.Rea
 	if err := cmd.Start(); err != nil {
 		return nil, nil, err
 	}
-	return &process{cmd: cmd, stdin: stdin}, stdout, nil
+	return &Process{cmd: cmd, stdin: stdin}, stdout, nil
 }
 
-func (p *process) stop() {
+// Stop ends the process.
+func (p *Process) Stop() {
 	_ = p.stdin.Close()
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait() // killed, as it says
 }
 
-// cpu returns the processor time that the process has taken so far, of all its threads, as the scheduler
+// CPU returns the processor time that the process has taken so far, of all its threads, as the scheduler
 // counts it: in nanoseconds, where getrusage may count in ticks.
-func (p *process) cpu() (time.Duration, error) {
+func (p *Process) CPU() (time.Duration, error) {
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
@@ -117,8 +118,8 @@ func (p *process) cpu() (time.Duration, error) {
 	return total, nil
 }
 
-// freeAddress returns an address of this machine where nothing listens.
-func freeAddress(ctx context.Context) (string, error) {
+// FreeAddress returns an address of this machine where nothing listens.
+func FreeAddress(ctx context.Context) (string, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
@@ -126,8 +127,8 @@ func freeAddress(ctx context.Context) (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// build builds a package of the module in dir. A module that the workspace does not know is built without it.
-func build(ctx context.Context, dir, pkg, binary string, workspace bool) error {
+// Build builds a package of the module in dir. A module that the workspace does not know is built without it.
+func Build(ctx context.Context, dir, pkg, binary string, workspace bool) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, pkg)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
