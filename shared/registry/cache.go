@@ -26,6 +26,7 @@ type cache struct {
 	leases     map[string]*lease
 	tombstones map[store.Ref]tombstone
 	positions  map[string]store.Position // of the feed, by collection
+	looked     map[string]looked         // likewise
 	filled     bool                      // a refresh has ended
 	known      string                    // the version that the records were last read at; "" where there was none
 	skipped    int                       // how often they have not been read since
@@ -41,7 +42,7 @@ type tombstone struct {
 func newCache(s store.Store, onError func(error)) *cache {
 	c := &cache{
 		store: s, onError: onError, leases: make(map[string]*lease),
-		tombstones: make(map[store.Ref]tombstone), positions: make(map[string]store.Position), touched: make(map[scope]int64),
+		tombstones: make(map[store.Ref]tombstone), positions: make(map[string]store.Position), looked: make(map[string]looked), touched: make(map[scope]int64),
 	}
 	c.current.Store(new(Snapshot))
 	return c
@@ -209,6 +210,9 @@ func (c *cache) refresh(ctx context.Context, now time.Time) error {
 	c.applyAll(records.documents, now)
 	c.positions[store.Services] = max(c.positions[store.Services], records.newest)
 	c.positions[store.Leases] = max(c.positions[store.Leases], leases.newest)
+	if c.looked[store.Leases] = leases.looked; !records.skipped {
+		c.looked[store.Services] = records.looked
+	}
 	for ref, t := range c.tombstones {
 		if t.position <= c.positions[ref.Collection] {
 			delete(c.tombstones, ref)
@@ -270,6 +274,7 @@ func (c *cache) applyAll(docs []store.Document, now time.Time) {
 type changes struct {
 	documents []store.Document
 	newest    store.Position
+	looked    looked
 	skipped   bool // nothing was read
 }
 
@@ -280,7 +285,8 @@ const fillChunk = 512
 // at the snapshot, so a first reading is taken in piece by piece; a later one comes back as a whole.
 func (c *cache) read(ctx context.Context, collection string, now time.Time) (changes, error) {
 	c.mu.Lock()
-	since, filled := c.positions[collection], c.filled
+	filled := c.filled
+	since, was := c.since(collection, now)
 	c.mu.Unlock()
 	var got changes
 	for doc, err := range c.store.Changes(ctx, collection, since) {
@@ -295,5 +301,31 @@ func (c *cache) read(ctx context.Context, collection string, now time.Time) (cha
 			got.documents = got.documents[:0]
 		}
 	}
+	got.looked = was
 	return got, nil
+}
+
+// looked is when a collection was last read to the end.
+type looked struct {
+	begun time.Time // of the last time
+	whole time.Time // of the last time from the feed's own position
+}
+
+const (
+	// settled is how long before a reading that got to the end began a change must lie not to be looked for
+	// again, for clocks that differ. The store itself looks back over commits that were under way.
+	settled = 10 * time.Second
+	// unsettled is how often the clock is not relied on: what one hid that is further off is found by then.
+	unsettled = 5 * time.Minute
+)
+
+// since returns where a reading of a collection begins, and what to note of it when it has got to the end. A feed
+// gives again what lies shortly before its position, so where many documents were the last to change they would
+// all be read each time; from a moment at which the feed was read to the end there is nothing to give again.
+func (c *cache) since(collection string, now time.Time) (store.Position, looked) {
+	since, last := c.positions[collection], c.looked[collection]
+	if from := now.Sub(last.whole); !c.filled || from < 0 || from >= unsettled {
+		return since, looked{begun: now, whole: now}
+	}
+	return max(since, store.Position(last.begun.Add(-settled).UnixMicro())), looked{begun: now, whole: last.whole}
 }
