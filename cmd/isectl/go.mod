@@ -27,6 +27,7 @@ require (
 	github.com/isectech/service-networking/shared/platform v0.0.0-00010101000000-000000000000
 	github.com/isectech/service-networking/shared/registry v0.0.0-00010101000000-000000000000
 	github.com/isectech/service-networking/shared/store v0.0.0-00010101000000-000000000000
+	github.com/miekg/dns v1.1.73
 	github.com/rogpeppe/go-internal v1.16.0
 	go.etcd.io/bbolt v1.5.0
 	go.uber.org/goleak v1.3.0
@@ -48,6 +49,7 @@ require (
 	cloud.google.com/go/longrunning v1.3.0 // indirect
 	cloud.google.com/go/secretmanager v1.24.0 // indirect
 	github.com/GoogleCloudPlatform/functions-framework-go v1.9.2 // indirect
+	github.com/Masterminds/semver/v3 v3.5.0 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect

@@ -12,20 +12,17 @@ import (
 	"github.com/isectech/service-networking/shared/registry"
 )
 
-// The parameters that narrow a list.
-var filterParams = []string{"name", "environment", "region", "version", "status", "tag", "limit", "page_token", "fields"}
-
 // list lists instances, page by page.
 func (s *Service) list(w http.ResponseWriter, r *http.Request) error {
 	_, view, err := s.view(w, r, s.registry.Whole)
 	if err != nil {
 		return err
 	}
-	params, err := httpx.Query(r, filterParams...)
+	filter, params, err := filterOf(r, filterParams)
 	if err != nil {
 		return err
 	}
-	listing, err := listOf(view, params, params["name"])
+	listing, err := view.List(filter)
 	if err != nil {
 		return err
 	}
@@ -38,13 +35,14 @@ func (s *Service) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	params, err := httpx.Query(r, filterParams[1:]...)
+	filter, params, err := filterOf(r, filterParams[1:])
 	if err != nil {
 		return err
 	}
 	ref := r.PathValue("ref")
 	if name, ok := view.ServiceName(ref); ok {
-		listing, err := listOf(view, params, name)
+		filter.Name = name
+		listing, err := view.List(filter)
 		if err != nil {
 			return err
 		}
@@ -68,18 +66,6 @@ func (s *Service) get(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return httpx.WriteJSON(w, http.StatusOK, body)
-}
-
-func listOf(view registry.View, params httpx.Values, name string) (registry.Listing, error) {
-	limit, err := params.Int("limit", registry.DefaultPage, 1, registry.MaxPage)
-	if err != nil {
-		return registry.Listing{}, err
-	}
-	return view.List(registry.Filter{
-		Name: name, Environment: auth.Environment(params["environment"]), Region: params["region"],
-		Version: params["version"], Tag: params["tag"], Status: registry.Status(params["status"]),
-		Limit: int(limit), PageToken: params["page_token"],
-	})
 }
 
 // answerList writes a listing into body.

@@ -46,6 +46,7 @@ func (s *Service) resolve(w http.ResponseWriter, r *http.Request) error {
 	picked, err := view.Resolve(env, ref, endpoint)
 	s.count(view, err == nil)
 	if none, ok := errors.AsType[*registry.NoEndpointError](err); ok {
+		s.tellQuarantine(p, &none.Explanation)
 		return noEndpoint(none)
 	}
 	if err != nil {
@@ -53,9 +54,8 @@ func (s *Service) resolve(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer := choice{Choice: picked}
 	if explain {
-		if x, ok := view.Explain(env, ref, endpoint); ok {
-			answer.Explanation = &x
-		}
+		x := view.ExplainChoice(env, ref, endpoint, picked)
+		answer.Explanation = &x
 	}
 	body, err := json.Marshal(answer)
 	if err != nil {
@@ -79,4 +79,20 @@ func noEndpoint(none *registry.NoEndpointError) *httpx.Error {
 	return httpx.NotFound(none.Error()).
 		With("service_name", x.ServiceName).With("environment", x.Environment).With("endpoint", x.Endpoint).
 		With("reasons", x.Excluded)
+}
+
+// tellQuarantine adds why a service is in quarantine, which is not for everyone to know.
+func (s *Service) tellQuarantine(p auth.Principal, x *registry.Explanation) {
+	st := s.trust.Latest()
+	service, err := auth.ParseSubject(x.ServiceName)
+	if err != nil || st == nil || !p.Scopes.Has(auth.AdminRead) {
+		return
+	}
+	if q, ok := st.Quarantine(service); ok && q.Reason != "" {
+		for i := range x.Excluded {
+			if why := &x.Excluded[i]; why.Reason == string(registry.Quarantined) {
+				why.Detail += ": " + q.Reason
+			}
+		}
+	}
 }

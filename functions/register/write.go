@@ -16,6 +16,13 @@ func (s *Service) register(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	params, err := httpx.Query(r, "dry_run")
+	if err != nil {
+		return err
+	}
+	if call.DryRun, err = params.Bool("dry_run"); err != nil {
+		return err
+	}
 	reg, findings := registry.Decode(body)
 	if len(findings) > 0 {
 		return malformed(findings)
@@ -25,12 +32,23 @@ func (s *Service) register(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.refused(r, call, err)
 	}
+	if call.DryRun {
+		return httpx.WriteJSON(w, http.StatusOK, rehearsal{true, outcome, instance})
+	}
 	status := http.StatusOK
 	if outcome == registry.Created {
 		status = http.StatusCreated
 		w.Header().Set("Location", "/internal/registry/services/"+instance.ServiceID)
 	}
 	return s.answer(w, status, instance)
+}
+
+// rehearsal is what a registration would come to. The generation is the one that the record has now, 0 where there is
+// none: the one that an If-Match would name.
+type rehearsal struct {
+	DryRun  bool              `json:"dry_run"`
+	Outcome registry.Outcome  `json:"outcome"`
+	Service registry.Instance `json:"service"`
 }
 
 // heartbeat renews the lease of an instance.

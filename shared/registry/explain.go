@@ -16,6 +16,20 @@ type Explanation struct {
 	Degraded    int              `json:"degraded"`         // instances that may be chosen while none is healthy
 	Excluded    []Exclusion      `json:"excluded"`         // never nil
 	Omitted     int              `json:"omitted,omitzero"` // instances that were not looked at or listed any more
+	Candidates  []Candidate      `json:"candidates"`       // never nil; those that may be chosen, and how often each is
+	Chosen      string           `json:"chosen,omitempty"` // the instance that was, and why; empty where none was
+	Why         string           `json:"why,omitempty"`
+}
+
+// weights are those of all that may be chosen, by what they are.
+type weights struct{ healthy, degraded int }
+
+// Candidate is an instance that may be chosen.
+type Candidate struct {
+	ServiceID string  `json:"service_id"`
+	Status    Status  `json:"status"`
+	Weight    int     `json:"weight"`
+	Share     float64 `json:"share"` // of the choices, from 0 to 1; 0 for one that is degraded while another is healthy
 }
 
 // Exclusion says why an instance is not chosen, and what would change it.
@@ -52,8 +66,60 @@ func (v View) Explain(env auth.Environment, ref, endpoint string) (Explanation, 
 	return v.explain(env, name, endpoint), true
 }
 
+// ExplainChoice explains a choice that Resolve has made.
+func (v View) ExplainChoice(env auth.Environment, ref, endpoint string, made Choice) Explanation {
+	x, byName := v.Explain(env, ref, endpoint)
+	if !byName {
+		var all weights
+		x = Explanation{Environment: env, Endpoint: endpoint, Excluded: []Exclusion{}, Candidates: []Candidate{}}
+		if e, ok := v.snapshot.entries.get(made.ServiceID); ok {
+			x.ServiceName = e.ServiceName
+			x.note(e, &all)
+		}
+		x.share(all)
+	}
+	x.Chosen = made.ServiceID
+	switch {
+	case !byName:
+		x.Why = "it was asked for by its id, and may be chosen"
+	case x.Healthy > 0:
+		x.Why = fmt.Sprintf("it was its turn among those that are healthy, %d, by weight", x.Healthy)
+	default:
+		x.Why = fmt.Sprintf("none is healthy; it was its turn among those that are degraded, %d, by weight", x.Degraded)
+	}
+	return x
+}
+
+// note counts an instance that may be chosen.
+func (x *Explanation) note(e *entry, all *weights) {
+	if e.Status == Healthy {
+		x.Healthy++
+		all.healthy += e.Weight
+	} else {
+		x.Degraded++
+		all.degraded += e.Weight
+	}
+	if len(x.Candidates) < maxExclusions {
+		x.Candidates = append(x.Candidates, Candidate{e.ServiceID, e.Status, e.Weight, 0})
+	} else {
+		x.Omitted++
+	}
+}
+
+// share says how often each candidate is chosen.
+func (x *Explanation) share(all weights) {
+	for i := range x.Candidates {
+		switch c := &x.Candidates[i]; {
+		case c.Status == Healthy:
+			c.Share = float64(c.Weight) / float64(all.healthy)
+		case x.Healthy == 0:
+			c.Share = float64(c.Weight) / float64(all.degraded)
+		}
+	}
+}
+
 func (v View) explain(env auth.Environment, name, endpoint string) Explanation {
-	x := Explanation{ServiceName: name, Environment: env, Endpoint: endpoint, Excluded: []Exclusion{}}
+	x := Explanation{ServiceName: name, Environment: env, Endpoint: endpoint, Excluded: []Exclusion{}, Candidates: []Candidate{}}
 	s, ok := v.snapshot.services.get(name)
 	if !ok {
 		x.Excluded = append(x.Excluded, Exclusion{
@@ -62,6 +128,7 @@ func (v View) explain(env auth.Environment, name, endpoint string) Explanation {
 		return x
 	}
 	here, examined := 0, 0
+	var all weights
 	if p := s.poolOf(env); p != nil {
 		here = p.count
 	}
@@ -76,10 +143,8 @@ func (v View) explain(env auth.Environment, name, endpoint string) Explanation {
 		examined++
 		why, out := v.exclusion(e, endpoint)
 		switch {
-		case !out && e.Status == Healthy:
-			x.Healthy++
 		case !out:
-			x.Degraded++
+			x.note(e, &all)
 		case len(x.Excluded) < maxExclusions:
 			x.Excluded = append(x.Excluded, why)
 		default:
@@ -87,9 +152,10 @@ func (v View) explain(env auth.Environment, name, endpoint string) Explanation {
 		}
 	}
 	x.Omitted += here - examined
+	x.share(all)
 	// Of other environments no more is told than that the instances one may be looking for are there.
 	for _, other := range auth.Environments() {
-		if p := s.poolOf(other); p != nil && other != env && x.Healthy+x.Degraded == 0 {
+		if p := s.poolOf(other); p != nil && other != env {
 			x.Excluded = append(x.Excluded, elsewhere(other, p.count))
 		}
 	}
@@ -135,15 +201,19 @@ func (v View) exclusion(e *entry, endpoint string) (why Exclusion, out bool) {
 		if end := e.lease.end.Load(); end != 0 {
 			at := time.UnixMicro(end).UTC()
 			why.Since = &at
-			why.Detail = fmt.Sprintf("its lease ended %s ago", Duration(time.UnixMicro(v.now).Sub(at).Truncate(time.Second)))
+			why.Detail = fmt.Sprintf("its lease of %s ended %s ago, at %s",
+				e.Lease, Duration(time.UnixMicro(v.now).Sub(at).Truncate(time.Second)), at.Format(time.RFC3339))
 		}
-		why.Remedy = "a heartbeat brings it back"
+		why.Remedy = lapsedRemedy(e)
 		return why, true
 	}
 	if e.Status != Healthy && e.Status != Degraded {
 		since := e.StatusSince
 		why.Reason, why.Since = string(e.Status), &since
 		why.Detail = fmt.Sprintf("it is %s since %s", e.Status, since.Format(time.RFC3339))
+		if e.StatusReason != "" {
+			why.Detail += ": " + e.StatusReason
+		}
 		why.Remedy = remedies[e.Status]
 		return why, true
 	}
@@ -153,6 +223,18 @@ func (v View) exclusion(e *entry, endpoint string) (why Exclusion, out bool) {
 		return why, true
 	}
 	return why, false
+}
+
+// lapsedRemedy says what it takes until an instance whose lease has ended may be chosen.
+func lapsedRemedy(e *entry) string {
+	switch {
+	case e.Status.held():
+		return "a heartbeat renews the lease; then " + remedies[e.Status]
+	case e.HealthCheck.Enabled:
+		return "a heartbeat brings it back, as starting; then its health check must pass"
+	default:
+		return "a heartbeat brings it back"
+	}
 }
 
 var remedies = map[Status]string{

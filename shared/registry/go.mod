@@ -7,6 +7,7 @@ replace github.com/isectech/service-networking/shared/auth => ../auth
 replace github.com/isectech/service-networking/shared/store => ../store
 
 require (
+	github.com/Masterminds/semver/v3 v3.5.0
 	github.com/go-json-experiment/json v1.27.2
 	github.com/google/go-cmp v0.7.0
 	github.com/isectech/service-networking/shared/auth v0.0.0-00010101000000-000000000000

@@ -98,6 +98,7 @@ func Register(current *Record, reg Registration, now time.Time) (Record, Outcome
 		return next, Updated, nil
 	case !sameProbe(current.Registration, reg):
 		next.setStatus(fresh(reg), "", now)
+		next.StatusReason = "" // what the probe found was of something else
 	}
 	if next.Status == current.Status && current.Registration.Equal(reg) {
 		return next, Unchanged, nil

@@ -96,7 +96,7 @@ func (v View) resolveInstance(env auth.Environment, id, endpoint string) (Choice
 	if !ok {
 		return Choice{}, notFound(id)
 	}
-	x := Explanation{ServiceName: e.ServiceName, Environment: env, Endpoint: endpoint, Excluded: []Exclusion{}}
+	x := Explanation{ServiceName: e.ServiceName, Environment: env, Endpoint: endpoint, Excluded: []Exclusion{}, Candidates: []Candidate{}}
 	if e.Environment != env {
 		x.Excluded = append(x.Excluded, elsewhere(e.Environment, 1))
 		return Choice{}, &NoEndpointError{x}

@@ -237,9 +237,9 @@ func TestExplain(t *testing.T) {
 	}
 	ended := noon.Add(18 * time.Second)
 	since := noon
-	want := Explanation{ServiceName: "isectech-backend", Environment: auth.Production, Endpoint: "api", Excluded: []Exclusion{
+	want := Explanation{ServiceName: "isectech-backend", Environment: auth.Production, Endpoint: "api", Candidates: []Candidate{}, Excluded: []Exclusion{
 		{ServiceID: id(1), Reason: "starting", Detail: "it is starting since 2026-01-04T12:00:00Z", Since: &since, Remedy: remedies[Starting]},
-		{ServiceID: id(2), Reason: "lapsed", Detail: "its lease ended 41s ago", Since: &ended, Remedy: "a heartbeat brings it back"},
+		{ServiceID: id(2), Reason: "lapsed", Detail: "its lease of 60s ended 41s ago, at 2026-01-04T12:00:18Z", Since: &ended, Remedy: "a heartbeat brings it back"},
 		{ServiceID: id(3), Reason: "maintenance", Detail: "it is maintenance since 2026-01-04T12:00:00Z", Since: &since, Remedy: remedies[Maintenance]},
 		{ServiceID: id(4), Reason: "weight_zero", Detail: "its weight is 0", Remedy: "give it a weight"},
 		{ServiceID: id(5), Reason: "no_such_endpoint", Detail: `it has no endpoint named "api"`, Remedy: "register it with such an endpoint, or ask for one that it has"},
@@ -250,7 +250,7 @@ func TestExplain(t *testing.T) {
 		t.Errorf("explanation (-want +got):\n%s", diff)
 	}
 	c.applyOwn(documents(t, one("backend", 10), 1), noon)
-	if x, ok := c.viewAt(noon).Explain(auth.Production, "isectech-backend", "api"); !ok || x.Healthy != 2 || len(x.Excluded) != 5 {
+	if x, ok := c.viewAt(noon).Explain(auth.Production, "isectech-backend", "api"); !ok || x.Healthy != 2 || len(x.Excluded) != 7 || len(x.Candidates) != 2 || x.Candidates[1].Share != 0.5 {
 		t.Errorf("with some to choose from: %+v", x)
 	}
 	if _, ok := c.viewAt(noon).Explain(auth.Production, "nobody", "api"); ok {

@@ -5,6 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"maps"
+	"slices"
+	"strconv"
 
 	"github.com/isectech/service-networking/shared/auth"
 )
@@ -41,7 +44,12 @@ func (f Filter) cursor() (string, error) {
 
 func (f Filter) digest() []byte {
 	h := sha256.New()
-	for _, part := range []string{f.Name, string(f.Environment), f.Region, f.Version, f.Tag, string(f.Status)} {
+	parts := []string{f.Name, string(f.Environment), f.Region, f.Version, string(f.Status), strconv.Itoa(len(f.Tags))}
+	parts = append(parts, f.Tags...)
+	for _, key := range slices.Sorted(maps.Keys(f.Metadata)) {
+		parts = append(parts, key, f.Metadata[key])
+	}
+	for _, part := range parts {
 		_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
 		_, _ = h.Write([]byte(part))
 	}

@@ -78,12 +78,12 @@ func TestList(t *testing.T) {
 		{registry.Filter{Environment: auth.Staging}, []string{}},
 		{registry.Filter{Region: "europe-west1"}, []string{all[1], all[3]}},
 		{registry.Filter{Version: "0", Limit: 1}, []string{all[0], all[2], all[4]}},
-		{registry.Filter{Tag: "t2"}, all[2:3]},
-		{registry.Filter{Tag: "all", Region: "us-central1", Limit: 1}, []string{all[0], all[2], all[4]}},
+		{registry.Filter{Tags: []string{"t2"}}, all[2:3]},
+		{registry.Filter{Tags: []string{"all"}, Region: "us-central1", Limit: 1}, []string{all[0], all[2], all[4]}},
 		{registry.Filter{Status: registry.Healthy}, []string{all[0], all[1], all[2], all[3], all[5]}},
 		{registry.Filter{Status: registry.Starting}, all[6:]},
 		{registry.Filter{Status: registry.Quarantined}, []string{}},
-		{registry.Filter{Name: "backend", Environment: auth.Production, Status: registry.Healthy, Region: "us-central1", Version: "0", Tag: "all"}, []string{all[0], all[2]}},
+		{registry.Filter{Name: "backend", Environment: auth.Production, Status: registry.Healthy, Region: "us-central1", Version: "0", Tags: []string{"all"}}, []string{all[0], all[2]}},
 	} {
 		if diff := cmp.Diff(tt.want, ids(t, v, tt.filter)); diff != "" {
 			t.Errorf("%+v (-want +got):\n%s", tt.filter, diff)
@@ -124,7 +124,7 @@ func TestPagesStandStillWhileOthersMove(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("rest of the list (-want +got):\n%s", diff)
 	}
-	if _, err := view(t, r).List(registry.Filter{Limit: 3, Tag: "x", PageToken: page.Next}); !errors.Is(err, registry.ErrInvalid) {
+	if _, err := view(t, r).List(registry.Filter{Limit: 3, Tags: []string{"x"}, PageToken: page.Next}); !errors.Is(err, registry.ErrInvalid) {
 		t.Errorf("the token of another question: %v", err)
 	}
 }
@@ -426,7 +426,7 @@ func TestRegistriesConverge(t *testing.T) {
 				}
 			}
 			for _, tag := range []string{"a", "b"} {
-				if diff := cmp.Diff(append([]string{}, byTag[tag]...), ids(t, v, registry.Filter{Tag: tag})); diff != "" {
+				if diff := cmp.Diff(append([]string{}, byTag[tag]...), ids(t, v, registry.Filter{Tags: []string{tag}})); diff != "" {
 					rt.Fatalf("those tagged %s (-store +registry):\n%s", tag, diff)
 				}
 			}

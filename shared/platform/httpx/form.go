@@ -32,15 +32,28 @@ func Form(r *http.Request, names ...string) (Values, error) {
 	return parseValues(string(body), names)
 }
 
+// QueryLists is Query for requests some of whose parameters may occur more than once: those that repeated says yes
+// to come back as lists.
+func QueryLists(r *http.Request, repeated func(name string) bool, names ...string) (Values, map[string][]string, error) {
+	return parseLists(r.URL.RawQuery, repeated, names)
+}
+
 func parseValues(raw string, names []string) (Values, error) {
+	values, _, err := parseLists(raw, func(string) bool { return false }, names)
+	return values, err
+}
+
+func parseLists(raw string, repeated func(name string) bool, names []string) (Values, map[string][]string, error) {
 	parsed, err := url.ParseQuery(raw)
 	if err != nil {
-		return nil, InvalidRequest("the parameters are malformed").Because(err)
+		return nil, nil, InvalidRequest("the parameters are malformed").Because(err)
 	}
 	var faults []FieldError
-	values := make(Values, len(parsed))
+	values, lists := make(Values, len(parsed)), make(map[string][]string)
 	for name, all := range parsed {
 		switch {
+		case repeated(name):
+			lists[name] = all
 		case len(names) > 0 && !slices.Contains(names, name):
 			faults = append(faults, FieldError{Field: clip(name, 64), Message: "unknown parameter"})
 		case len(all) > 1:
@@ -56,9 +69,9 @@ func parseValues(raw string, names []string) (Values, error) {
 			}
 			return 1
 		})
-		return nil, InvalidRequest("the parameters are not what they must be", faults...)
+		return nil, nil, InvalidRequest("the parameters are not what they must be", faults...)
 	}
-	return values, nil
+	return values, lists, nil
 }
 
 // Has reports whether a parameter was given, be it empty.
