@@ -121,7 +121,8 @@ const (
 )
 
 // Sweep tells of changes whose events were lost: those that nobody has noted as told. Of an instance that
-// changed several times it tells the latest state, as one who missed the others needs it.
+// changed several times it tells the latest state, as one who missed the others needs it. Then it removes what
+// lapsed long ago.
 func (s *Service) Sweep(ctx context.Context) error {
 	now := s.deps.Now()
 	since := store.Position(now.Add(-sweepBack).UnixMicro())
@@ -144,7 +145,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 		return err
 	}
 	s.deps.Metrics.Succeeded("registry_sweep", now)
-	return s.dnsSweep(ctx, now)
+	return errors.Join(s.sweepLapsed(ctx, now), s.dnsSweep(ctx, now))
 }
 
 func (s *Service) sweepChunk(ctx context.Context, docs []store.Document) error {

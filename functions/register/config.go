@@ -19,6 +19,7 @@ type Config struct {
 	AuthzURL      string                  `env:"AUTHZ_URL, default=https://api.isectech.com" desc:"Where the authorizer is reached, which judges request signatures."`
 	AllowLoopback bool                    `env:"ALLOW_LOOPBACK, default=false" desc:"Whether endpoints on this machine may be registered, in the development environment alone."`
 	MaxStale      config.PositiveDuration `env:"REGISTRY_MAX_STALE, default=24h" desc:"How old an answer may be while the store is out of reach."`
+	LapsedKept    config.PositiveDuration `env:"LAPSED_RETENTION, default=24h" desc:"How long a record is kept after its lease has ended. It is not discovered meanwhile, and a heartbeat brings it back."`
 	DNSZone       string                  `env:"DNS_ZONE" desc:"Name of the managed zone of Cloud DNS that RegistryChanged keeps in step, in the same project; its domain is internal.isectech.com. Unless given, none is."`
 	DNSTTL        config.PositiveDuration `env:"DNS_TTL, default=30s" desc:"How long resolvers may keep a record, 1s to 5m in whole seconds."`
 	CloudDNS      config.HostPort         `env:"CLOUD_DNS_EMULATOR_HOST" desc:"host:port of a stand-in on this machine to use instead of Cloud DNS; refused on Cloud Run."`

@@ -57,6 +57,7 @@ func (s *Service) watch(w http.ResponseWriter, r *http.Request) error {
 			return httpx.InvalidRequest("the request is not valid", httpx.FieldError{Field: "environment", Message: "want production, staging or development"})
 		}
 	}
+	defer s.deps.Metrics.Watching()()
 	view, changes, err := s.registry.Watch(r.Context(), index, params["name"], env, min(wait, s.longestWait()))
 	if err != nil {
 		return err

@@ -31,6 +31,7 @@ type Metrics struct {
 	events     *eventMetrics
 	security   *securityMetrics
 	dns        *prometheus.CounterVec
+	records    *registryMetrics
 }
 
 // NewMetrics returns metrics that have counted nothing.
@@ -71,6 +72,7 @@ func NewMetrics() *Metrics {
 	m.events = newEventMetrics(m.registry)
 	m.security = newSecurityMetrics(m.registry)
 	m.dns = newDNSMetrics(m.registry)
+	m.records = newRegistryMetrics(m.registry)
 	return m
 }
 
