@@ -8,8 +8,17 @@ import (
 	"time"
 
 	"github.com/isectech/service-networking/shared/auth/token"
+	"github.com/isectech/service-networking/test/benchplatform"
 	"github.com/isectech/service-networking/test/figure"
 	"github.com/isectech/service-networking/test/load"
+)
+
+// Who calls whom in the benchmark.
+const (
+	caller   = "isectech-api-gateway"
+	target   = "isectech-backend-services"
+	stranger = "isectech-frontend" // who may not call target
+	required = "api:read"
 )
 
 // bench is one run.
@@ -149,7 +158,7 @@ func (b *bench) mint(n int) ([]string, error) {
 	tokens := make([]string, n)
 	for i := range tokens {
 		var err error
-		if tokens[i], err = b.signer.Sign(claims(caller, target, time.Now())); err != nil {
+		if tokens[i], err = b.signer.Sign(benchplatform.Claims(caller, target, time.Now())); err != nil {
 			return nil, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/token"
+	"github.com/isectech/service-networking/test/benchplatform"
 )
 
 // example is a question that every subject must answer alike before any is measured.
@@ -15,11 +16,11 @@ type example struct {
 }
 
 func examples(signer *token.Signer, now time.Time) ([]example, error) {
-	valid := claims(caller, target, now)
-	expired := claims(caller, target, now.Add(-time.Hour))
-	elsewhere := claims(caller, "isectech-admin", now)
-	untrusted := claims(stranger, target, now)
-	powerless := claims(caller, target, now)
+	valid := benchplatform.Claims(caller, target, now)
+	expired := benchplatform.Claims(caller, target, now.Add(-time.Hour))
+	elsewhere := benchplatform.Claims(caller, "isectech-admin", now)
+	untrusted := benchplatform.Claims(stranger, target, now)
+	powerless := benchplatform.Claims(caller, target, now)
 	powerless.Scopes = auth.APIWrite
 	var found []example
 	for _, e := range []struct {

@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/isectech/service-networking/shared/auth/policy"
+	"github.com/isectech/service-networking/test/benchplatform"
 	"github.com/isectech/service-networking/test/load"
 )
 
@@ -73,7 +75,7 @@ func program(ctx context.Context, args []string, w io.Writer) error {
 // prepare builds and starts the servers and has them agree.
 func (b *bench) prepare(ctx context.Context) error {
 	var err error
-	if b.signer, err = makePlatform(ctx, b.work); err != nil {
+	if b.signer, err = benchplatform.Make(ctx, b.work, policy.Default()); err != nil {
 		return err
 	}
 	if b.figures, err = b.inProcess(ctx); err != nil { // before the authorizer has the platform's directory

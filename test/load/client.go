@@ -95,8 +95,9 @@ func send(w *bufio.Writer, request []byte) error {
 }
 
 var (
-	okLine = []byte("HTTP/1.1 200 ")
-	length = []byte("Content-Length: ")
+	okLine   = []byte("HTTP/1.1 200 ")
+	length   = []byte("Content-Length: ")
+	inChunks = []byte("Transfer-Encoding: chunked")
 
 	errNotOK  = errors.New("an answer is not 200")
 	errLength = errors.New("an answer does not say how long it is")
@@ -114,7 +115,7 @@ func exchange(conn *bufio.ReadWriter, request []byte) error {
 	if !bytes.HasPrefix(line, okLine) {
 		return fmt.Errorf("%w: %s", errNotOK, bytes.TrimSpace(line))
 	}
-	size := -1
+	size, chunked := -1, false
 	for {
 		if line, err = conn.ReadSlice('\n'); err != nil {
 			return err
@@ -127,10 +128,34 @@ func exchange(conn *bufio.ReadWriter, request []byte) error {
 				return err
 			}
 		}
+		chunked = chunked || bytes.HasPrefix(line, inChunks)
 	}
-	if size < 0 {
+	switch {
+	case chunked:
+		return discardChunks(conn.Reader)
+	case size < 0:
 		return errLength
 	}
 	_, err = conn.Discard(size)
 	return err
+}
+
+// discardChunks reads a body that comes in chunks, without trailers.
+func discardChunks(r *bufio.Reader) error {
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		size, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 16, 31)
+		if err != nil {
+			return err
+		}
+		if _, err := r.Discard(int(size) + len("\r\n")); err != nil {
+			return err
+		}
+		if size == 0 {
+			return nil
+		}
+	}
 }

@@ -118,6 +118,36 @@ func (p *Process) CPU() (time.Duration, error) {
 	return total, nil
 }
 
+// Memory returns how much memory the process has in use, in bytes, and how much of that is its own: what is mapped from
+// files is the system's to keep or to drop.
+func (p *Process) Memory() (resident, own int64, err error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		name, text, _ := strings.Cut(line, ":")
+		var into *int64
+		switch name {
+		case "VmRSS":
+			into = &resident
+		case "RssAnon":
+			into = &own
+		default:
+			continue
+		}
+		kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(text), "kB")), 10, 64)
+		if err != nil {
+			return 0, 0, err
+		}
+		*into = kib << 10
+	}
+	if resident == 0 || own == 0 {
+		return 0, 0, errors.New("the kernel does not say how much memory a process has (VmRSS, RssAnon)")
+	}
+	return resident, own, nil
+}
+
 // FreeAddress returns an address of this machine where nothing listens.
 func FreeAddress(ctx context.Context) (string, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")

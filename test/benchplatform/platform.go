@@ -1,4 +1,6 @@
-package main
+// Package benchplatform makes the platform that a benchmark asks: policy and keys in a directory, as one machine
+// keeps them, and what signs tokens.
+package benchplatform
 
 import (
 	"context"
@@ -17,17 +19,8 @@ import (
 	"github.com/isectech/service-networking/shared/store/boltstore"
 )
 
-// Who calls whom in the benchmark.
-const (
-	caller   = "isectech-api-gateway"
-	target   = "isectech-backend-services"
-	stranger = "isectech-frontend" // who may not call target
-	required = "api:read"
-)
-
-// makePlatform makes the shipped policy and a signing key in a directory, the key set beside them, and
-// returns what signs tokens.
-func makePlatform(ctx context.Context, dir string) (signer *token.Signer, err error) {
+// Make makes a policy and a signing key in a directory, the key set beside them, and returns what signs tokens.
+func Make(ctx context.Context, dir string, doc *policy.Document) (signer *token.Signer, err error) {
 	db, err := boltstore.Open(filepath.Join(dir, "platform.db"), boltstore.Options{Now: time.Now})
 	if err != nil {
 		return nil, err
@@ -48,7 +41,7 @@ func makePlatform(ctx context.Context, dir string) (signer *token.Signer, err er
 		Store: db, Secrets: client, Now: time.Now,
 		Actor: auth.MustSubject("operator:bench@isectech.com"), Cause: "benchmark",
 	}
-	if _, err := platform.Run(ctx, policy.Default()); err != nil {
+	if _, err := platform.Run(ctx, doc); err != nil {
 		return nil, err
 	}
 	st, err := trust.NewSource(db, time.Now).State(ctx)
@@ -77,8 +70,8 @@ func makePlatform(ctx context.Context, dir string) (signer *token.Signer, err er
 	return token.NewSigner(record.ID, algorithm, private)
 }
 
-// claims are those of a token as the authorizer would issue it now.
-func claims(subject, audience string, now time.Time) token.Claims {
+// Claims are those of a token as the authorizer would issue it now.
+func Claims(subject, audience string, now time.Time) token.Claims {
 	sub := auth.MustSubject(subject)
 	now = now.Truncate(time.Second)
 	return token.Claims{
