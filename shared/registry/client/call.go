@@ -20,7 +20,7 @@ import (
 
 const (
 	callTimeout = 10 * time.Second
-	maxAnswer   = 16 << 20 // bytes of one answer: a page of 500 of the largest records is less
+	maxAnswer   = 64 << 20 // bytes of one answer: twice a page of the largest records
 )
 
 // RefusedError is an answer of the registry that is not the one asked for. Those of 5xx, 408 and 429 unwrap to
@@ -158,6 +158,7 @@ func ownClient(given *http.Client) *http.Client {
 	if given != nil {
 		own = *given
 	}
+	own.Timeout = 0 // each call has a deadline, and one that waits for changes a late one
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &own
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/registry"
 	"github.com/isectech/service-networking/shared/registry/balance"
 )
@@ -48,6 +49,8 @@ func (c *Client) load(ctx context.Context, ref string) (*service, error) {
 			return nil, err
 		case page.ServiceID != "":
 			return nil, fmt.Errorf("%s: %w: it is an instance", ref, ErrUnknownService)
+		case !auth.ValidID(page.ServiceName) || next != nil && next.name != page.ServiceName:
+			return nil, fmt.Errorf("%w: %s: an answer about %q", ErrUnavailable, ref, page.ServiceName)
 		}
 		if next == nil {
 			// Changes since the first page are heard of again, which does no harm.
@@ -56,7 +59,9 @@ func (c *Client) load(ctx context.Context, ref string) (*service, error) {
 			c.stamp(next, header)
 		}
 		for _, i := range page.Services {
-			next.instances[i.ServiceID] = i
+			if c.mine(next, i) {
+				next.instances[i.ServiceID] = i
+			}
 		}
 		if page.Next == "" {
 			c.plan(next, header)
@@ -65,6 +70,11 @@ func (c *Client) load(ctx context.Context, ref string) (*service, error) {
 		query.Set("page_token", page.Next)
 	}
 	return nil, fmt.Errorf("%w: %s has too many instances", ErrUnavailable, ref)
+}
+
+// mine reports whether an instance is one of the service, where the client looks for it.
+func (c *Client) mine(s *service, i registry.Instance) bool {
+	return i.ServiceName == s.name && i.Environment == c.options.Environment
 }
 
 // stamp notes how new an answer is.
@@ -126,7 +136,7 @@ func (c *Client) watch(ctx context.Context, s *service, wait time.Duration) (nex
 		i := change.Service
 		known, ok := next.instances[i.ServiceID]
 		switch {
-		case i.ServiceName != s.name || i.Environment != c.options.Environment:
+		case !c.mine(s, i):
 		case change.Type == registry.InstanceDeleted:
 			delete(next.instances, i.ServiceID)
 		case !ok || !known.UpdatedAt.After(i.UpdatedAt):

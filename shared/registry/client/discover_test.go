@@ -299,3 +299,44 @@ func TestNew(t *testing.T) {
 		})
 	}
 }
+
+func BenchmarkDiscover(b *testing.B) {
+	f := clienttest.New(b, time.Now, backend)
+	for n := range 100 {
+		f.Put(forever(fmt.Sprint("backend-services-", n)), registry.Healthy)
+	}
+	c, err := client.New(client.Options{
+		Server: "https://registry.test", Environment: "production", Now: time.Now, Seed: 1, HTTP: &http.Client{Transport: f},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close(context.WithoutCancel(b.Context()))
+	ctx := b.Context()
+	b.ReportAllocs()
+	for b.Loop() {
+		found, err := c.Discover(ctx, "backend-services", "api")
+		if err != nil {
+			b.Fatal(err)
+		}
+		found.Done(balance.Success)
+	}
+}
+
+// A service that is known is discovered without allocating.
+func TestDiscoverAllocates(t *testing.T) { //nolint:paralleltest // counts allocations of the process
+	f := clienttest.New(t, time.Now, backend)
+	f.Put(forever("backend-services-1"), registry.Healthy)
+	c, err := client.New(client.Options{
+		Server: "https://registry.test", Environment: "production", Now: time.Now, HTTP: &http.Client{Transport: f},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(context.WithoutCancel(t.Context()))
+	find(t, c, backend)
+	eventually(t, func() bool { return f.Watches() == 1 })
+	if got := testing.AllocsPerRun(1000, func() { find(t, c, backend) }); got != 0 {
+		t.Errorf("it allocates %v times", got)
+	}
+}

@@ -18,9 +18,6 @@ const (
 	watchPath    = "/internal/registry/watch"
 )
 
-// leaveTimeout bounds all of leaving but the drain: Cloud Run grants 10 s.
-const leaveTimeout = 6 * time.Second
-
 // NewRegistration returns the registration of an instance with the weight and the lease that a document gets which
 // does not say: their zeros in a registry.Registration mean an instance that is never picked, and no lease.
 func NewRegistration(service, id string, endpoints ...registry.Endpoint) registry.Registration {
@@ -59,13 +56,18 @@ func (c *Client) Register(ctx context.Context, reg registry.Registration) (*Leas
 		reg.Environment = c.options.Environment
 	}
 	reg = reg.WithDefaults()
-	l, isNew, err := c.leaseOf(ctx, reg)
+	l, before, err := c.leaseOf(ctx, reg)
 	if err != nil {
 		return nil, err
 	}
 	err = l.register(ctx)
 	switch {
-	case !isNew:
+	case before != nil:
+		if lasting(err) {
+			l.mu.Lock()
+			l.reg = *before // which still holds
+			l.mu.Unlock()
+		}
 		return l, err
 	case lasting(err):
 		l.stop()
@@ -77,27 +79,29 @@ func (c *Client) Register(ctx context.Context, reg registry.Registration) (*Leas
 	}
 }
 
-// leaseOf returns the lease of an instance, and whether it is new: then its caller sees to its end.
-func (c *Client) leaseOf(ctx context.Context, reg registry.Registration) (l *Lease, isNew bool, err error) {
+// leaseOf returns the lease of an instance, and what it said before; nil means that it is new, and that its caller sees
+// to its end.
+func (c *Client) leaseOf(ctx context.Context, reg registry.Registration) (l *Lease, before *registry.Registration, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return nil, false, ErrClosed
+		return nil, nil, ErrClosed
 	}
 	if l = c.leases[reg.ServiceID]; l != nil {
 		if l.kept.Err() != nil {
-			return nil, false, fmt.Errorf("instance %s: %w", reg.ServiceID, ErrLeaving)
+			return nil, nil, fmt.Errorf("instance %s: %w", reg.ServiceID, ErrLeaving)
 		}
 		l.mu.Lock()
+		was := l.reg
 		l.reg = reg
 		l.mu.Unlock()
-		return l, false, nil
+		return l, &was, nil
 	}
 	l = &Lease{c: c, id: reg.ServiceID, reg: reg, done: make(chan struct{})}
 	l.kept, l.stop = context.WithCancel(ctx)
 	c.leases[reg.ServiceID] = l
 	c.group.Add(1)
-	return l, true, nil
+	return l, nil, nil
 }
 
 // end forgets the lease; left is what became of leaving.
@@ -167,11 +171,21 @@ func (l *Lease) keep() {
 	l.end(l.leave())
 }
 
+// patience is how long an answer is waited for: a registry that hangs does not cost the lease.
+func patience(reg registry.Registration) time.Duration {
+	if reg.Lease == 0 {
+		return callTimeout
+	}
+	return max(min(reg.Lease.Std()/3, callTimeout), 2*time.Second)
+}
+
 // register registers the instance, or registers it again.
 func (l *Lease) register(ctx context.Context) error {
 	l.mu.Lock()
 	reg := l.reg
 	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, patience(reg))
+	defer cancel()
 	var instance registry.Instance
 	_, err := l.c.call(ctx, http.MethodPost, registerPath, nil, reg, &instance)
 	return l.note(instance, err)
@@ -179,8 +193,13 @@ func (l *Lease) register(ctx context.Context) error {
 
 // heartbeat renews the lease. Where the instance is not known any more it is registered again.
 func (l *Lease) heartbeat(ctx context.Context) error {
+	l.mu.Lock()
+	limit := patience(l.reg)
+	l.mu.Unlock()
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	var instance registry.Instance
-	_, err := l.c.call(ctx, http.MethodPut, l.path()+"/heartbeat", nil, nil, &instance)
+	_, err := l.c.call(limited, http.MethodPut, l.path()+"/heartbeat", nil, nil, &instance)
 	if answered(err, http.StatusNotFound) {
 		l.c.logger.Warn("instance was not known, registers again", slog.String("service_id", l.id))
 		return l.register(ctx)
@@ -211,44 +230,4 @@ func (l *Lease) note(instance registry.Instance, err error) error {
 		l.c.logger.Info("registration is kept again", slog.String("service_id", l.id))
 	}
 	return err
-}
-
-// leave sets the instance to stopping, so that callers learn of it, lets them, and removes it. What was never
-// heard of by the registry, or has no lease, needs no leaving.
-func (l *Lease) leave() error {
-	l.mu.Lock()
-	reg, instance := l.reg, l.instance
-	l.mu.Unlock()
-	if reg.Lease == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.kept), leaveTimeout+l.c.options.Drain)
-	defer cancel()
-	if instance.ServiceID != "" {
-		err := l.last(ctx, http.MethodPatch, map[string]registry.Status{"status": registry.Stopping})
-		if err == nil {
-			sleep(ctx, l.c.options.Drain)
-		}
-	}
-	err := l.last(ctx, http.MethodDelete, nil) // also where an attempt to register had no answer
-	if err != nil {
-		return fmt.Errorf("instance %s leaves by the end of its lease: %w", l.id, err)
-	}
-	return nil
-}
-
-// last makes one of the last calls, a second time where the first fails in a way that may pass. An instance that is
-// not there is gone already.
-func (l *Lease) last(ctx context.Context, method string, body any) error {
-	ctx, cancel := context.WithTimeout(ctx, leaveTimeout/2)
-	defer cancel()
-	for failures := 1; ; failures++ {
-		_, err := l.c.call(ctx, method, l.path(), nil, body, nil)
-		if answered(err, http.StatusNotFound) {
-			return nil
-		}
-		if err == nil || lasting(err) || failures == 3 || !sleep(ctx, l.c.jitter(firstPause)) {
-			return err
-		}
-	}
 }

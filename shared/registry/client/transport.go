@@ -64,7 +64,7 @@ func serviceOf(u *url.URL) (ref string, over Over, ok bool) {
 	ref = strings.ToLower(strings.TrimSuffix(u.Host, "."))
 	ref = strings.TrimSuffix(ref, Zone)
 	// A name of digits alone is an address to some resolvers.
-	return ref, over, auth.ValidID(ref) && ref != "localhost" && strings.Trim(ref, "0123456789") != ""
+	return ref, over, u.Opaque == "" && auth.ValidID(ref) && ref != "localhost" && strings.Trim(ref, "0123456789") != ""
 }
 
 // RoundTrip makes a call.
@@ -165,16 +165,12 @@ func direct(r *http.Request, found Found) error {
 		host = net.JoinHostPort(at.Host, fmt.Sprint(port))
 	}
 	base := strings.TrimSuffix(at.Path, "/") + strings.TrimSuffix(found.Path, "/")
-	path := r.URL.EscapedPath()
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path
-	}
-	if path, err = url.PathUnescape(base + path); err != nil {
+	raw := base + "/" + strings.TrimPrefix(r.URL.EscapedPath(), "/")
+	path, err := url.PathUnescape(raw)
+	if err != nil {
 		return fmt.Errorf("path: %w", err)
 	}
-	raw := base + "/" + strings.TrimPrefix(r.URL.EscapedPath(), "/")
 	r.URL.Scheme, r.URL.Host, r.URL.Path, r.URL.RawPath = scheme, host, path, raw
-	r.URL.Opaque = ""
 	r.Host = ""
 	return nil
 }
