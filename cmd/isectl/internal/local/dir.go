@@ -30,6 +30,7 @@ func (d Dir) info() string { return filepath.Join(string(d), "local.json") }
 type Info struct {
 	Server        string `json:"server"`           // base URL
 	PubSub        string `json:"pubsub,omitempty"` // host:port of Pub/Sub, whose project is "local"
+	DNS           string `json:"dns,omitempty"`    // host:port of the zone internal.isectech.com, UDP and TCP
 	PID           int    `json:"pid"`
 	Operator      string `json:"operator"`        // e-mail address
 	OperatorKey   string `json:"operator_key"`    // PKCS #8 PEM: signs the ID tokens that are exchanged

@@ -15,9 +15,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/isectech/service-networking/cmd/isectl/internal/nameserver"
 	"github.com/isectech/service-networking/functions/authz"
 	"github.com/isectech/service-networking/functions/register"
 	"github.com/isectech/service-networking/shared/auth/ratelimit"
+	"github.com/isectech/service-networking/shared/auth/signature"
 	"github.com/isectech/service-networking/shared/platform/config"
 	"github.com/isectech/service-networking/shared/platform/httpx"
 	"github.com/isectech/service-networking/shared/platform/redis"
@@ -36,6 +38,8 @@ type Options struct {
 	Now    Clock
 	Logs   io.Writer
 	Ready  func(Info) // called once requests are answered
+
+	DNSPort string // "0": any free one; "": 8053, or any free one where that is taken
 }
 
 // How long the platform takes when it is told to stop: for requests under way, and for telling what it noticed.
@@ -86,6 +90,12 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	names, err := o.listenDNS(ctx, p.zone, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = names.Close() }() // likewise
+	info.DNS = names.Address()
 	if err := m.declare(ctx); err != nil {
 		if base.PubSubEmulator != "" {
 			err = config.Faultf("PUBSUB_EMULATOR_HOST", "Pub/Sub at %s: %v", base.PubSubEmulator, err)
@@ -100,6 +110,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve(ctx, listener, p, logger) })
 	group.Go(func() error { return m.serve(ctx) })
+	group.Go(func() error { return names.Serve(ctx) })
 	group.Go(func() error { return m.tellChanges(ctx, b.db, o.Now, logger) })
 	group.Go(func() error {
 		return tick(ctx, &ticker{
@@ -117,10 +128,15 @@ func Run(ctx context.Context, o Options) (err error) {
 type platform struct {
 	authz, register, commands, own http.Handler
 
+	zone    nameserver.Source
 	sweep   func(context.Context) error
 	flush   func(context.Context) error // of security events that were held back
 	metrics *telemetry.Metrics
 }
+
+// maxNonces bounds the nonces that are remembered: 1,600 signed requests a second for the ten minutes that a nonce
+// counts. Beyond it signed requests get 503 rather than a second chance.
+const maxNonces = 1_000_000
 
 // compose builds the functions as their own entry points do, over the local back ends.
 func (o Options) compose(b *backends, m *messaging, info Info, logger *slog.Logger) (*platform, error) {
@@ -141,9 +157,11 @@ func (o Options) compose(b *backends, m *messaging, info Info, logger *slog.Logg
 	}
 	registerDeps := register.Deps{
 		Store: b.Store, Now: o.Now, Metrics: p.metrics, Publisher: m.publisher, Told: register.NewToldHere(o.Now),
-		Logger: logger.With("service", register.Name),
+		Logger: logger.With("service", register.Name), DNS: registerConfig.ManagedZone(),
 	}
-	if b.redis != nil {
+	if b.redis == nil {
+		authzDeps.Nonces = signature.NewMemoryNonces(maxNonces, o.Now) // there is no other instance
+	} else {
 		authzDeps.Nonces = redis.NewNonces(b.redis, o.Now)
 		authzDeps.Limits = redis.NewLimits(b.redis, ratelimit.NewMemory(authz.MaxLimited, o.Now), p.metrics.RateLimitCheck)
 		registerDeps.SharedBy(b.redis, b.Store, registerConfig.Environment, o.Now)
@@ -159,7 +177,7 @@ func (o Options) compose(b *backends, m *messaging, info Info, logger *slog.Logg
 
 	p.authz, p.register, p.commands = authorizer.Handler(), registrar.Handler(), registrar.Commands()
 	p.own = httpx.Wrap(own, httpx.Options{Now: o.Now, Logger: logger, Errors: addErrors(), Service: serviceName})
-	p.sweep = registrar.Sweep
+	p.sweep, p.zone = registrar.Sweep, registrar.Zone
 	p.flush = func(ctx context.Context) error { return errors.Join(authorizer.Flush(ctx), registrar.Flush(ctx)) }
 	m.functions.add(register.CommandName, p.commands)
 	m.functions.add(register.ChangedName, registrar.Changes())
