@@ -71,7 +71,14 @@ func (q quota) header() httpx.Quota {
 	return httpx.Quota{Policy: q.name, Limit: q.limit.Requests, Window: q.limit.Per, Remaining: q.Remaining, Reset: reset}
 }
 
-// setHeaders tells the caller how it stands; nothing where nobody counts.
+// tell says how the caller stands; nothing where nobody counts.
+func (q quota) tell(h http.Header) {
+	if !q.limit.IsZero() {
+		q.header().SetStanding(h)
+	}
+}
+
+// setHeaders is tell with the limit beside it.
 func (q quota) setHeaders(h http.Header) {
 	if !q.limit.IsZero() {
 		q.header().SetHeaders(h)

@@ -197,7 +197,7 @@ func (s *Service) answer(w http.ResponseWriter, r *http.Request, v *verdict) err
 		}
 		return refused
 	}
-	v.quota.setHeaders(w.Header())
+	v.quota.tell(w.Header())
 	v.tellProxy(w.Header())
 	var rules []byte
 	if v.explain {

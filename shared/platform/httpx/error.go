@@ -100,6 +100,10 @@ func Refused(reason auth.Reason, detail string) *Error {
 		e.Message = strings.ReplaceAll(string(reason), "_", " ")
 	}
 	switch e.Status {
+	case http.StatusForbidden:
+		if reason == auth.InsufficientScope {
+			return e.WithHeader("WWW-Authenticate", challenge("error", "insufficient_scope", "error_description", e.Message))
+		}
 	case http.StatusUnauthorized:
 		if reason == auth.NoCredentials {
 			return e.WithHeader("WWW-Authenticate", challenge())
@@ -198,20 +202,19 @@ type Quota struct {
 	Reset     time.Duration // until all of the limit is there again; of what was refused, until the caller may ask again
 }
 
-// SetHeaders sets RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers). Every decision has
-// them, so they are put together by hand.
+// SetHeaders sets RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers).
 func (q Quota) SetHeaders(h http.Header) {
-	b := make([]byte, 0, 128)
-	b = append(appendQuoted(b, q.Policy), ";q="...)
+	q.SetStanding(h)
+	b := append(appendQuoted(make([]byte, 0, 64), q.Policy), ";q="...)
 	b = append(strconv.AppendInt(b, q.Limit, 10), ";w="...)
-	b = strconv.AppendInt(b, wholeSeconds(q.Window), 10)
-	split := len(b)
-	b = append(appendQuoted(b, q.Policy), ";r="...)
+	h["Ratelimit-Policy"] = []string{string(strconv.AppendInt(b, wholeSeconds(q.Window), 10))}
+}
+
+// SetStanding sets RateLimit alone, which every decision has.
+func (q Quota) SetStanding(h http.Header) {
+	b := append(appendQuoted(make([]byte, 0, 64), q.Policy), ";r="...)
 	b = append(strconv.AppendInt(b, max(q.Remaining, 0), 10), ";t="...)
-	b = strconv.AppendInt(b, wholeSeconds(q.Reset), 10)
-	both := string(b)
-	values := []string{both[:split], both[split:]}
-	h["Ratelimit-Policy"], h["Ratelimit"] = values[:1:1], values[1:]
+	h["Ratelimit"] = []string{string(strconv.AppendInt(b, wholeSeconds(q.Reset), 10))}
 }
 
 // RateLimited is the 429 of a quota that is used up.

@@ -14,6 +14,6 @@ func BenchmarkQuota(b *testing.B) {
 	q := httpx.Quota{Policy: "default", Limit: 1000, Window: time.Minute, Remaining: 12, Reset: 34 * time.Second}
 	b.ReportAllocs()
 	for b.Loop() {
-		q.SetHeaders(h)
+		q.SetStanding(h)
 	}
 }

@@ -147,11 +147,14 @@ func WriteJSON(w http.ResponseWriter, status int, v any) error {
 	return err
 }
 
-// AppendJSON answers with the JSON that encode appends, a newline at its end.
+// AppendJSON answers with the JSON that encode appends, a newline at its end. It is for what programs ask with every
+// call of theirs: the answer goes without the headers that browsers alone heed, and its length is counted by whoever
+// sends it. With eight headers of its own or fewer it takes half the time that it takes with one more, as maps go.
 func AppendJSON(w http.ResponseWriter, status int, encode func([]byte) []byte) {
 	w.Header()["Content-Type"] = jsonType
 	w.WriteHeader(status)
 	if b, ok := w.(*buffer); ok { // which keeps it anyway
+		b.program = true
 		b.body = encode(b.body)
 		return
 	}
