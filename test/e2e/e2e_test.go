@@ -13,6 +13,7 @@ func TestProcesses(t *testing.T) {
 		{"32 writers", writersOfOne},
 		{"many commands", manyCommands},
 		{"pages", listedWhileWritten},
+		{"propagation", propagation},
 		{"functions are killed", functionsKilled},
 		{"Redis is killed", redisKilled},
 		{"Firestore stops", firestoreStopped},
