@@ -29,12 +29,13 @@ const backend = "isectech-backend-services"
 type fixture struct {
 	*platformtest.Platform
 	service   *Service
+	http      http.Handler
 	commands  http.Handler
 	changes   http.Handler
 	published *eventstest.Recorder
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{Platform: platformtest.New(t), published: new(eventstest.Recorder)}
 	var cfg Config
@@ -49,12 +50,12 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.commands, f.changes = f.service.Commands(), f.service.Changes()
+	f.http, f.commands, f.changes = f.service.Handler(), f.service.Commands(), f.service.Changes()
 	return f
 }
 
 // command returns a command of the backend's.
-func (f *fixture) command(t *testing.T, kind, id, data string) events.Event {
+func (f *fixture) command(t testing.TB, kind, id, data string) events.Event {
 	t.Helper()
 	return events.Event{
 		ID: id, Source: "//isectech.com/services/backend-services", Type: kind, Time: f.Clock.Now(),
@@ -63,7 +64,7 @@ func (f *fixture) command(t *testing.T, kind, id, data string) events.Event {
 }
 
 // send delivers a command as Pub/Sub's push does, and returns the answer's status.
-func (f *fixture) send(t *testing.T, e events.Event) int {
+func (f *fixture) send(t testing.TB, e events.Event) int {
 	t.Helper()
 	r, err := eventstest.Eventarc(events.TopicRegistryCommands, e, "m-"+e.ID, f.Clock.Now())
 	if err != nil {
@@ -275,7 +276,7 @@ func queueToken(t *testing.T, f *fixture, queue []events.Event) string {
 }
 
 // document returns a stored instance.
-func (f *fixture) document(t *testing.T, id string) *store.Document {
+func (f *fixture) document(t testing.TB, id string) *store.Document {
 	t.Helper()
 	doc, err := f.Store.Get(t.Context(), store.Ref{Collection: store.Services, ID: id})
 	if err != nil {

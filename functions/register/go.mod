@@ -18,6 +18,7 @@ require (
 	github.com/isectech/service-networking/shared/registry v0.0.0-00010101000000-000000000000
 	github.com/isectech/service-networking/shared/store v0.0.0-00010101000000-000000000000
 	google.golang.org/api v0.311.0
+	pgregory.net/rapid v1.3.0
 )
 
 require (
