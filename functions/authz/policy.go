@@ -41,8 +41,12 @@ func (s *Service) policy(w http.ResponseWriter, r *http.Request) error {
 	if same, err := httpx.NotModified(w, r, httpx.ETag(version)); same || err != nil {
 		return err
 	}
+	text, err := trust.PolicyText(doc.Data)
+	if err != nil {
+		return err
+	}
 	w.Header().Set("X-Policy-Version", strconv.FormatInt(version, 10))
-	return httpx.WriteJSON(w, http.StatusOK, doc.Data)
+	return httpx.WriteJSON(w, http.StatusOK, text)
 }
 
 // policyVersion returns the policy as it was in a version.

@@ -3,6 +3,7 @@ package authz
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -196,6 +197,30 @@ func TestReplacePolicyUnchanged(t *testing.T) {
 	if a.Code != 200 || a.body["changed"] != true || !strings.Contains(a.Body.String(), `"code":"isolated_service"`) || f.generation(t) != 2 {
 		t.Errorf("%d %s", a.Code, a.Body)
 	}
+}
+
+// A policy of more values than the store takes in a document can be put, told and put again.
+func TestReplacePolicyWithALargeOne(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	large := f.document(t, func(doc *policy.Document) {
+		for i := range 4_000 {
+			name := fmt.Sprintf("s%d", i)
+			doc.Services[name] = policy.ServiceEntry{Environments: []string{"production"}}
+			doc.Edges = append(doc.Edges, policy.Edge{Caller: gateway, Target: name})
+		}
+	})
+	a := f.put(t, f.operator(t), large, "If-Match", `"1"`)
+	if a.Code != 200 || a.body["version"] != 2.0 {
+		t.Fatalf("%d %.500s", a.Code, a.Body)
+	}
+	if again := f.put(t, f.operator(t), large, "If-Match", `"2"`); again.Code != 200 || again.body["changed"] != false {
+		t.Errorf("%d %.500s", again.Code, again.Body)
+	}
+	if got := f.document(t, func(*policy.Document) {}); got != large {
+		t.Errorf("got %.500s", got)
+	}
+	f.get(t, "/internal/auth/validate", f.Token(t, gateway, "s3999", auth.APIRead), "X-Target-Service", "s3999").want(t, 200, "", auth.Allowed)
 }
 
 // racing is a store in which somebody else writes the policy before a commit.

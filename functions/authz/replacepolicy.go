@@ -63,15 +63,11 @@ func (s *Service) replacePolicy(w http.ResponseWriter, r *http.Request) error {
 
 // commitPolicy writes a policy as the version after generation, unless its author would be locked out.
 func (s *Service) commitPolicy(r *http.Request, doc *policy.Document, generation int64, author auth.Subject) error {
-	writes, err := trust.PolicyWrites(doc, generation)
+	writes, next, err := trust.PolicyWrites(doc, generation)
 	switch {
 	case errors.Is(err, trust.ErrPolicyTooLarge):
 		return httpx.TooLarge(policy.MaxDocumentBytes).Because(err)
 	case err != nil:
-		return err
-	}
-	next, err := policy.Compile(doc, generation+1)
-	if err != nil {
 		return err
 	}
 	if !next.Grant(author, "").Has(auth.AdminWrite) {
@@ -100,7 +96,7 @@ func (s *Service) commitPolicy(r *http.Request, doc *policy.Document, generation
 
 // samePolicy reports whether a document says, in canonical form, what is stored.
 func samePolicy(doc *policy.Document, stored []byte) bool {
-	old, _, err := policy.Parse(stored)
+	old, _, err := trust.ParsePolicy(stored)
 	if err != nil {
 		return false
 	}

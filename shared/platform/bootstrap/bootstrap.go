@@ -73,7 +73,7 @@ func (p *Platform) makePolicy(ctx context.Context, doc *policy.Document) (bool, 
 // writePolicy commits a policy as the version after generation, which is 0 for the first, and keeps it
 // under its version for explanations of decisions.
 func (p *Platform) writePolicy(ctx context.Context, doc *policy.Document, generation int64) error {
-	writes, err := trust.PolicyWrites(doc, generation)
+	writes, _, err := trust.PolicyWrites(doc, generation)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func (p *Platform) addToPolicy(ctx context.Context, name auth.Subject, entry pol
 		if err != nil {
 			return false, err
 		}
-		doc, _, err := policy.Parse(current.Data)
+		doc, _, err := trust.ParsePolicy(current.Data)
 		if err != nil {
 			return false, err
 		}

@@ -80,8 +80,13 @@ func (s *Source) Look() { s.told.Add(1) }
 
 // State returns what is believed now, at most a second behind the store where the store answers. One
 // caller at a time looks at the store; while it does not answer nobody else waits for it.
-func (s *Source) State(ctx context.Context) (*State, error) {
-	asked := s.now()
+func (s *Source) State(ctx context.Context) (*State, error) { return s.StateAt(ctx, s.now()) }
+
+// Now is the time by the clock that the Source goes by.
+func (s *Source) Now() time.Time { return s.now() }
+
+// StateAt is State for whoever has just looked at that clock.
+func (s *Source) StateAt(ctx context.Context, asked time.Time) (*State, error) {
 	if st, ok, err := s.known(asked); ok {
 		return st, err
 	}
@@ -196,7 +201,7 @@ func (s *Source) readPolicy(ctx context.Context, next, last *State) error {
 
 // CompilePolicy compiles a stored policy. The version of a policy is the generation of its document.
 func CompilePolicy(data json.RawMessage, version int64) (*policy.Policy, error) {
-	doc, findings, err := policy.Parse(data)
+	doc, findings, err := ParsePolicy(data)
 	if err != nil {
 		return nil, fmt.Errorf("policy version %d: %w (%d findings)", version, err, len(findings))
 	}
