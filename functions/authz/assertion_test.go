@@ -133,6 +133,17 @@ func TestExchange(t *testing.T) {
 
 	// Everything on the request names the same.
 	exchange(asAccount, "", "X-Service-Name", "backend").want(t, 200, "", "")
+	named := exchange(asAccount, "&client_id=backend&environment=development&service_id=backend-services-7")
+	named.want(t, 200, "", "")
+	if claims, err := f.guard.Tokens.Verify(t.Context(), named.text("access_token")); err != nil || claims.ServiceID != "backend-services-7" {
+		t.Errorf("%+v %v", claims, err)
+	}
+	exchange(asAccount, "&client_id="+frontend).want(t, 401, "invalid_client", auth.IdentityMismatch)
+	exchange(asAccount, "&environment=production").want(t, 401, "invalid_client", auth.IdentityMismatch)
+	exchange(asAccount, "&service_id=frontend-1").want(t, 400, "invalid_request", "")
+	exchange(nil, "&client_id=operator:"+platformtest.Operator).want(t, 200, "", "")
+	exchange(nil, "&client_id="+backend).want(t, 401, "invalid_client", auth.IdentityMismatch)
+	exchange(nil, "&service_id=backend-services-7").want(t, 400, "invalid_request", "")
 	exchange(asAccount, "", "X-Service-Name", frontend).want(t, 401, "invalid_client", auth.IdentityMismatch)
 	exchange(nil, "", "X-Service-Name", frontend).want(t, 401, "invalid_client", auth.IdentityMismatch)
 	development := f.Claims(backend, auth.PlatformAudience, 0)

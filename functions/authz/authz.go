@@ -37,7 +37,7 @@ type Deps struct {
 	Store      store.Store
 	Secrets    *secrets.Client
 	Assertions Assertions       // nil: no ID tokens are exchanged
-	Nonces     signature.Nonces // of all instances together; nil: this is the only one, and keeps them in memory
+	Nonces     signature.Nonces // of all instances together; nil: the store keeps them alone
 	Limits     Limiter          // of all instances together; nil: each counts for itself
 	Publisher  events.Publisher // of security events; nil: they are logged alone
 	Now        func() time.Time
@@ -58,10 +58,6 @@ type Service struct {
 	bounds   revocationBounds
 }
 
-// maxNonces bounds the nonces that one instance remembers: 1,600 signed requests a second for the ten
-// minutes that a nonce counts. Beyond it signed requests get 503 rather than a second chance.
-const maxNonces = 1_000_000
-
 // maxTokens is about how many tokens one instance need not verify again: those of a hundred services with ten
 // instances each that call thirty others.
 const maxTokens = 1 << 15
@@ -73,9 +69,6 @@ func New(cfg Config, deps Deps) *Service {
 	s.keys = trust.NewKeyRing(deps.Store, deps.Secrets, deps.Now)
 	s.signers = newSigners(s.trust, deps.Secrets)
 	s.rotation = &signingkeys.Keys{Store: deps.Store, Secrets: deps.Secrets, Now: deps.Now}
-	if s.deps.Nonces == nil {
-		s.deps.Nonces = signature.NewMemoryNonces(maxNonces, deps.Now)
-	}
 	if s.deps.Limits == nil {
 		s.deps.Limits = ratelimit.NewMemory(MaxLimited, deps.Now)
 	}

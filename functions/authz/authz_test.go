@@ -160,7 +160,11 @@ func TestWithdrawnWhileATokenLives(t *testing.T) {
 		entry.Scopes = []string{"api:read", "service:discover"}
 		d.Services[gateway] = entry
 	})
-	validate("X-Target-Service", backend, "X-Required-Scopes", "api:write").want(t, 403, "insufficient_scope", auth.InsufficientScope)
+	lacking := validate("X-Target-Service", backend, "X-Required-Scopes", "api:write")
+	lacking.want(t, 403, "insufficient_scope", auth.InsufficientScope)
+	if got := lacking.Header().Get("WWW-Authenticate"); !strings.HasPrefix(got, `Bearer realm="isectech", error="insufficient_scope"`) { // RFC 6750 §3.1
+		t.Errorf("challenged by %q", got)
+	}
 	// Without a target nothing is judged by its scopes, but what is told are those that are left.
 	for _, a := range []answer{validate(), validate("X-Target-Service", backend)} {
 		a.want(t, 200, "", auth.Allowed)

@@ -183,7 +183,8 @@ func TestLegacyAPIKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := authn.Signed{Legacy: true, MAC: mac, Request: signature.Request{Service: frontend, Method: "GET", Path: "/internal/registry/services", Host: "h"}}
-	if p, err := asking.VerifySignature(t.Context(), asked); err != nil || p.Scopes != auth.ServiceDiscover || p.Subject.String() != frontend {
+	if p, err := asking.VerifySignature(t.Context(), asked); err != nil || p.Scopes != auth.ServiceDiscover || p.Subject.String() != frontend ||
+		p.Method != auth.MethodLegacyKey {
 		t.Errorf("asked by another function: %+v, %v", p, err)
 	}
 	// It buys no token, with which more could be done and for longer.

@@ -12,7 +12,7 @@ import (
 )
 
 // nonces returns where the nonce of a request is used up: in what all instances share, and for everything
-// but reads also in the store, which forgets nothing.
+// but reads also in the store, which forgets nothing and without the other keeps the nonces of reads too.
 func (s *Service) nonces(r signature.Request) signature.Nonces {
 	return redis.NonceOrder{Shared: s.deps.Nonces, Durable: storedNonces{s.deps.Store}}.For(r)
 }

@@ -2,7 +2,6 @@ package authz
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"io"
 	"math/rand/v2"
@@ -79,7 +78,7 @@ func TestRotationUnderLoad(t *testing.T) {
 
 // rotationLoad is three instances and all that is asked of them.
 type rotationLoad struct {
-	t         testing.TB
+	t         *testing.T
 	f         *fixture
 	instances []*httptest.Server
 	signer    signature.Signer
@@ -172,8 +171,8 @@ func (l *rotationLoad) send(r *http.Request) (status int, body map[string]any) {
 	return res.StatusCode, body
 }
 
-func (l *rotationLoad) request(method, url, bearer, kind, body string) *http.Request {
-	r, err := http.NewRequestWithContext(context.Background(), method, url, strings.NewReader(body))
+func (l *rotationLoad) request(ctx context.Context, method, url, bearer, kind, body string) *http.Request {
+	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -197,14 +196,14 @@ func (l *rotationLoad) mint(ctx context.Context) {
 			return
 		}
 		l.still.RLock()
-		l.mintOne(l.instances[n%len(l.instances)].URL)
+		l.mintOne(context.WithoutCancel(ctx), l.instances[n%len(l.instances)].URL)
 		l.still.RUnlock()
 	}
 }
 
-func (l *rotationLoad) mintOne(base string) {
+func (l *rotationLoad) mintOne(ctx context.Context, base string) {
 	const form = "grant_type=client_credentials&audience=" + backend
-	r := l.request(http.MethodPost, base+"/internal/auth/token", "", formType, form)
+	r := l.request(ctx, http.MethodPost, base+"/internal/auth/token", "", formType, form)
 	if err := l.signer.SignHTTP(r, []byte(form)); err != nil {
 		l.t.Fatal(err)
 	}
@@ -216,8 +215,7 @@ func (l *rotationLoad) mintOne(base string) {
 		return
 	}
 	l.minted.Add(1)
-	header, _, _ := strings.Cut(raw, ".")
-	kid := keyIDOf(l.t, header)
+	_, kid := headerOf(l.t, raw)
 	revoked := l.revokedKey.Load() != nil
 	l.mu.Lock()
 	l.live = append(l.live, minted{raw, kid, now.Add(9 * time.Minute)})
@@ -225,35 +223,20 @@ func (l *rotationLoad) mintOne(base string) {
 	stale := l.keySet == nil || now.Sub(l.fetched) >= 300*time.Second
 	l.mu.Unlock()
 	if stale || revoked { // who hears of a leaked key fetches the others
-		l.fetch(base, now)
+		l.fetch(ctx, base, now)
 	}
 	l.mu.Lock()
 	keys := l.keySet
 	l.mu.Unlock()
 	verifier := token.Verifier{Keys: keys, Now: l.f.Clock.Now}
-	if _, err := verifier.Verify(context.Background(), raw); err != nil && l.revokedKey.Load() == nil {
+	if _, err := verifier.Verify(ctx, raw); err != nil && l.revokedKey.Load() == nil {
 		l.t.Errorf("a new token, by a key set that is %s old: %v", now.Sub(l.fetched), err)
 	}
 }
 
-// keyIDOf returns the kid of a token's header.
-func keyIDOf(t testing.TB, header string) string {
-	var h struct {
-		KeyID string `json:"kid"`
-	}
-	data, err := base64.RawURLEncoding.DecodeString(header)
-	if err == nil {
-		err = json.Unmarshal(data, &h)
-	}
-	if err != nil {
-		t.Error(err)
-	}
-	return h.KeyID
-}
-
 // fetch gets the key set.
-func (l *rotationLoad) fetch(base string, now time.Time) {
-	res, err := l.client.Do(l.request(http.MethodGet, base+"/.well-known/jwks.json", "", "", ""))
+func (l *rotationLoad) fetch(ctx context.Context, base string, now time.Time) {
+	res, err := l.client.Do(l.request(ctx, http.MethodGet, base+"/.well-known/jwks.json", "", "", ""))
 	if err != nil {
 		l.t.Error(err)
 		return
@@ -281,12 +264,12 @@ func (l *rotationLoad) ask(ctx context.Context, every time.Duration) {
 			return
 		}
 		l.still.RLock()
-		l.askOne()
+		l.askOne(context.WithoutCancel(ctx))
 		l.still.RUnlock()
 	}
 }
 
-func (l *rotationLoad) askOne() {
+func (l *rotationLoad) askOne(ctx context.Context) {
 	now := l.f.Clock.Now()
 	l.mu.Lock()
 	if len(l.live) == 0 {
@@ -298,7 +281,7 @@ func (l *rotationLoad) askOne() {
 	if !m.ends.After(now) {
 		return
 	}
-	r := l.request(http.MethodGet, l.instances[rand.IntN(len(l.instances))].URL+"/internal/auth/validate", m.raw, "", "")
+	r := l.request(ctx, http.MethodGet, l.instances[rand.IntN(len(l.instances))].URL+"/internal/auth/validate", m.raw, "", "")
 	r.Header.Set("X-Target-Service", backend)
 	status, body := l.send(r)
 	l.asked.Add(1)
@@ -324,21 +307,20 @@ func (l *rotationLoad) askOne() {
 }
 
 // operator does something that takes an operator.
-func (l *rotationLoad) operator(path, body string) map[string]any {
+func (l *rotationLoad) operator(path, body string) {
 	l.still.RLock()
 	defer l.still.RUnlock()
 	base := l.instances[rand.IntN(len(l.instances))].URL
 	form := url.Values{"grant_type": {grantJWTBearer}, "assertion": {l.f.idToken(l.t, nil)}}.Encode()
-	status, got := l.send(l.request(http.MethodPost, base+"/internal/auth/token", "", formType, form))
+	status, got := l.send(l.request(l.t.Context(), http.MethodPost, base+"/internal/auth/token", "", formType, form))
 	raw, _ := got["access_token"].(string)
 	if status != http.StatusOK {
 		l.t.Fatalf("operator's token: %d %v", status, got)
 	}
-	status, got = l.send(l.request(http.MethodPost, base+path, raw, "application/json", body))
+	status, got = l.send(l.request(l.t.Context(), http.MethodPost, base+path, raw, "application/json", body))
 	if status != http.StatusOK {
 		l.t.Fatalf("%s: %d %v", path, status, got)
 	}
-	return got
 }
 
 // rotate begins a rotation, as an operator does.
@@ -346,7 +328,7 @@ func (l *rotationLoad) rotate() { l.operator("/internal/auth/keys/rotate", `{}`)
 
 // rotateDue takes what steps are due, as the schedule does.
 func (l *rotationLoad) rotateDue() {
-	report, err := l.f.rotation.Rotate(context.Background(), signingkeys.Request{Actor: "test", Cause: "schedule"})
+	report, err := l.f.rotation.Rotate(l.t.Context(), signingkeys.Request{Actor: "test", Cause: "schedule"})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -359,7 +341,7 @@ func (l *rotationLoad) rotateDue() {
 
 // revokeCurrent takes the key that signs out of use, as after a leak.
 func (l *rotationLoad) revokeCurrent() {
-	st, err := l.f.trust.State(context.Background())
+	st, err := l.f.trust.State(l.t.Context())
 	if err != nil {
 		l.t.Fatal(err)
 	}

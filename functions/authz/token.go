@@ -5,9 +5,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"mime"
+	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"time"
 
@@ -40,6 +39,7 @@ type grant struct {
 // token is the OAuth 2.0 token endpoint (RFC 6749 §3.2).
 func (s *Service) token(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Pragma", "no-cache") // RFC 6749 §5.1
 	answer, err := s.issue(w, r)
 	if err != nil {
 		return oauth(r.Context(), err)
@@ -73,7 +73,7 @@ func (s *Service) exchange(
 		return nil, err
 	}
 	var g grant
-	switch form.Get("grant_type") {
+	switch form["grant_type"] {
 	case grantClientCredentials:
 		g, err = s.clientCredentials(st, principals, form)
 	case grantJWTBearer:
@@ -84,6 +84,9 @@ func (s *Service) exchange(
 		err = oauthError("unsupported_grant_type", "grant_type is none of "+grantClientCredentials+", "+grantJWTBearer)
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := g.named(st, form); err != nil {
 		return nil, err
 	}
 	if g.certificate, err = binding(principals); err != nil {
@@ -124,7 +127,7 @@ func binding(principals []auth.Principal) (string, error) {
 // clientCredentials is the grant of a service that showed its certificate or signed the request with its API
 // key. The certificate, where there is one, says which environment it is of; a key is good wherever its service
 // runs.
-func (s *Service) clientCredentials(st *trust.State, principals []auth.Principal, form url.Values) (grant, error) {
+func (s *Service) clientCredentials(st *trust.State, principals []auth.Principal, form httpx.Values) (grant, error) {
 	i := slices.IndexFunc(principals, func(p auth.Principal) bool {
 		return p.Method == auth.MethodMTLS || p.Method == auth.MethodAPIKey // in this order, if both
 	})
@@ -132,17 +135,12 @@ func (s *Service) clientCredentials(st *trust.State, principals []auth.Principal
 		return grant{}, auth.Refuse(auth.NoCredentials, "the request is neither signed with an API key nor made with a client certificate")
 	}
 	p := principals[i]
-	if id := form.Get("client_id"); id != "" {
-		if named, ok := st.Resolve(id); !ok || named != p.Subject {
-			return grant{}, auth.Refuse(auth.IdentityMismatch, "client_id does not name the service of the request's credentials")
-		}
-	}
 	g := grant{
 		subject: p.Subject, environment: p.Environment, method: p.Method,
 		// Whoever holds the key, when the request does not say which instance it is.
 		serviceID: p.Subject.Alias() + "-" + cmp.Or(p.KeyID, "certificate"),
 	}
-	if env := form.Get("environment"); env != "" {
+	if env := form["environment"]; env != "" {
 		var err error
 		if g.environment, err = auth.ParseEnvironment(env); err != nil {
 			return grant{}, oauthError("invalid_request", "environment: want production, staging or development")
@@ -158,26 +156,37 @@ func (s *Service) clientCredentials(st *trust.State, principals []auth.Principal
 	if !entry.In(g.environment) {
 		return grant{}, oauthError("invalid_request", "environment: the service does not run in "+string(g.environment))
 	}
-	if id := form.Get("service_id"); id != "" {
-		if !registry.OwnsID(st, p.Subject, id) {
-			return grant{}, oauthError("invalid_request", "service_id: want "+p.Subject.Alias()+"-<suffix>")
-		}
-		g.serviceID = id
-	}
 	g.scopes = st.Policy.Grant(p.Subject, g.environment)
 	return g, nil
 }
 
+// named checks whom the request says it is from by what it has proved, and takes from it which instance of a
+// service that is.
+func (g *grant) named(st *trust.State, form httpx.Values) error {
+	if id := form["client_id"]; id != "" && id != g.subject.String() {
+		if named, ok := st.Resolve(id); !ok || named != g.subject {
+			return auth.Refuse(auth.IdentityMismatch, "client_id does not name the service of the request's credentials")
+		}
+	}
+	if id := form["service_id"]; id != "" {
+		if g.subject.IsOperator() || !registry.OwnsID(st, g.subject, id) {
+			return oauthError("invalid_request", "service_id: want "+g.subject.Alias()+"-<suffix>")
+		}
+		g.serviceID = id
+	}
+	return nil
+}
+
 // jwtBearer is the grant of whoever shows an ID token that the policy maps (RFC 7523). Other credentials
 // on the request, and X-Service-Name, must name the same.
-func (s *Service) jwtBearer(r *http.Request, st *trust.State, principals []auth.Principal, form url.Values) (grant, error) {
+func (s *Service) jwtBearer(r *http.Request, st *trust.State, principals []auth.Principal, form httpx.Values) (grant, error) {
 	if s.deps.Assertions == nil {
 		return grant{}, oauthError("unsupported_grant_type", "this deployment exchanges no ID tokens")
 	}
 	if !form.Has("assertion") {
 		return grant{}, oauthError("invalid_request", "assertion is missing")
 	}
-	mail, err := s.deps.Assertions.Verify(r.Context(), form.Get("assertion"))
+	mail, err := s.deps.Assertions.Verify(r.Context(), form["assertion"])
 	switch {
 	case auth.ReasonOf(err) != "":
 		return grant{}, &oauthRefusal{code: "invalid_grant", cause: err}
@@ -187,6 +196,9 @@ func (s *Service) jwtBearer(r *http.Request, st *trust.State, principals []auth.
 	g, err := s.mapped(mail, st)
 	if err != nil {
 		return grant{}, err
+	}
+	if env := form["environment"]; env != "" && g.environment != "" && env != string(g.environment) {
+		return grant{}, auth.Refuse(auth.IdentityMismatch, "environment: the service account is of "+string(g.environment))
 	}
 	shown := append([]auth.Principal{{Subject: g.subject, Environment: g.environment}}, principals...)
 	return g, authn.Agree(shown, r.Header, st)
@@ -214,9 +226,9 @@ func (s *Service) mapped(mail string, st *trust.State) (grant, error) {
 }
 
 // mint issues the token that a grant allows.
-func (s *Service) mint(w http.ResponseWriter, r *http.Request, st *trust.State, g grant, form url.Values) (map[string]any, error) {
+func (s *Service) mint(w http.ResponseWriter, r *http.Request, st *trust.State, g grant, form httpx.Values) (map[string]any, error) {
 	audience := auth.PlatformAudience
-	if ref := form.Get("audience"); ref != "" && ref != audience {
+	if ref := form["audience"]; ref != "" && ref != audience {
 		target, ok := st.Resolve(ref)
 		if !ok {
 			return nil, &oauthRefusal{code: "invalid_target", cause: auth.Refuse(auth.UnknownService, "the policy knows no service of the name in audience")}
@@ -233,7 +245,7 @@ func (s *Service) mint(w http.ResponseWriter, r *http.Request, st *trust.State, 
 	}
 	scopes := d.Scopes
 	if form.Has("scope") {
-		asked, _ := auth.ParseScopes(form.Get("scope"))
+		asked, _ := auth.ParseScopes(form["scope"])
 		scopes &= asked
 	}
 	if scopes == 0 {
@@ -289,30 +301,21 @@ func noToken(reason auth.Reason, subject auth.Subject, audience string, st *trus
 // maxForm bounds the form of a token request.
 const maxForm = 16 << 10
 
-// readForm reads the parameters of a token request: from the body alone, each at most once (RFC 6749 §3.2).
-func readForm(r *http.Request) (url.Values, error) {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
-		return nil, oauthError("invalid_request", "the body is not application/x-www-form-urlencoded")
+// readForm reads the parameters of a token request: from the body alone, each at most once, and one without a value
+// as if it had been left out (RFC 6749 §3.2).
+func readForm(r *http.Request) (httpx.Values, error) {
+	r.Body = http.MaxBytesReader(nil, r.Body, maxForm)
+	form, err := httpx.Form(r)
+	if e, ok := errors.AsType[*httpx.Error](err); ok && e.Status == http.StatusUnsupportedMediaType {
+		return nil, oauthError("invalid_request", e.Message)
 	}
-	body, err := httpx.ReadBody(r, maxForm)
 	if err != nil {
 		return nil, err
 	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return nil, oauthError("invalid_request", "the body is not a well-formed form")
+	if form.Has("client_secret") || form.Has("client_assertion") {
+		return nil, auth.Refuse(auth.BadSignature, "clients authenticate by signing the request, not by a secret in it")
 	}
-	for name, values := range form {
-		if len(values) > 1 {
-			return nil, oauthError("invalid_request", "a parameter is repeated")
-		}
-		if name == "client_secret" || name == "client_assertion" {
-			return nil, auth.Refuse(auth.BadSignature, "clients authenticate by signing the request, not by a secret in it")
-		}
-		if values[0] == "" { // RFC 6749 §3.2: as if it had been left out
-			delete(form, name)
-		}
-	}
+	maps.DeleteFunc(form, func(_, value string) bool { return value == "" })
 	return form, nil
 }
 
@@ -355,7 +358,11 @@ func oauth(ctx context.Context, err error) error {
 	if reason != "" {
 		e = e.With("reason", reason)
 	}
-	if status == http.StatusUnauthorized {
+	switch {
+	case status != http.StatusUnauthorized:
+	case reason == auth.NoCredentials: // of which nothing is invalid (RFC 6750 §3.1)
+		e = e.WithHeader("WWW-Authenticate", `Bearer realm="isectech"`)
+	default:
 		e = e.WithHeader("WWW-Authenticate", `Bearer realm="isectech", error="invalid_token"`)
 	}
 	return e

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/platform/httpx"
 )
@@ -25,13 +27,13 @@ func TestReadForm(t *testing.T) {
 	const form = "application/x-www-form-urlencoded"
 	for _, tc := range []struct {
 		name, kind, body string
-		want             url.Values // nil: refused
+		want             httpx.Values // nil: refused
 	}{
-		{"nothing", form, "", url.Values{}},
-		{"two", form, "a=1&b=%20+x", url.Values{"a": {"1"}, "b": {"  x"}}},
-		{"a charset", form + "; charset=UTF-8", "a=1", url.Values{"a": {"1"}}},
-		{"another case", "Application/X-WWW-Form-Urlencoded", "a=1", url.Values{"a": {"1"}}},
-		{"without a value", form, "scope=&audience&grant_type=x", url.Values{"grant_type": {"x"}}},
+		{"nothing", form, "", httpx.Values{}},
+		{"two", form, "a=1&b=%20+x", httpx.Values{"a": "1", "b": "  x"}},
+		{"a charset", form + "; charset=UTF-8", "a=1", httpx.Values{"a": "1"}},
+		{"another case", "Application/X-WWW-Form-Urlencoded", "a=1", httpx.Values{"a": "1"}},
+		{"without a value", form, "scope=&audience&grant_type=x", httpx.Values{"grant_type": "x"}},
 		{"twice", form, "a=1&a=1", nil},
 		{"twice, once without a value", form, "a=1&a=", nil},
 		{"twice, escaped", form, "a=1&%61=2", nil},
@@ -39,6 +41,8 @@ func TestReadForm(t *testing.T) {
 		{"a bad escape", form, "a=%zz", nil},
 		{"a secret", form, "client_secret=x", nil},
 		{"an empty secret", form, "client_secret=", nil},
+		{"an assertion of the client", form, "client_assertion=x", nil},
+		{"another charset", form + "; charset=utf-16", "a=1", nil},
 		{"no type", "", "a=1", nil},
 		{"JSON", "application/json", "{}", nil},
 		{"a broken type", form + "; =", "a=1", nil},
@@ -47,8 +51,8 @@ func TestReadForm(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			got, err := readForm(formRequest(tc.kind, tc.body))
-			if (err == nil) != (tc.want != nil) || err == nil && got.Encode() != tc.want.Encode() {
-				t.Errorf("%v %v", got, err)
+			if diff := cmp.Diff(tc.want, got); diff != "" || (err == nil) != (tc.want != nil) {
+				t.Errorf("%v (-want +got):\n%s", err, diff)
 			}
 		})
 	}
@@ -67,9 +71,9 @@ func FuzzReadForm(f *testing.F) {
 			}
 			return
 		}
-		for name, values := range form {
-			if len(values) != 1 || values[0] == "" {
-				t.Errorf("%q: %q is %q", body, name, values)
+		for name, value := range form {
+			if value == "" {
+				t.Errorf("%q: %q is empty", body, name)
 			}
 		}
 	})
@@ -91,23 +95,54 @@ func TestEmptyParameters(t *testing.T) {
 	f.form(t, gateway, "grant_type=client_credentials&client_id=nobody", nil).want(t, 401, "invalid_client", auth.IdentityMismatch)
 }
 
-// Every error of the token endpoint has what RFC 6749 §5.2 wants beside what all errors have.
+// Every error of the token endpoint has what RFC 6749 §5.2 wants beside what all errors have, and a description of
+// the characters that it allows.
 func TestTokenErrors(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	for name, a := range map[string]answer{
-		"too large":        f.form(t, "", strings.Repeat("x", maxForm+1), nil),
-		"no credentials":   f.form(t, "", "grant_type=client_credentials", nil),
-		"no form":          f.form(t, "", "x", func(h http.Header) { h.Del("Content-Type") }),
-		"another encoding": f.form(t, "", "x", func(h http.Header) { h.Set("Content-Encoding", "gzip") }),
+	const grant, challenge = "grant_type=client_credentials", `Bearer realm="isectech"`
+	header := func(name string, values ...string) func(http.Header) {
+		return func(h http.Header) { h[http.CanonicalHeaderKey(name)] = values }
+	}
+	const formType = "application/x-www-form-urlencoded"
+	for name, tc := range map[string]struct {
+		answer    answer
+		status    int
+		code      string
+		challenge string
+	}{
+		"too large":        {f.form(t, "", strings.Repeat("x", maxForm+1), nil), 413, "too_large", ""},
+		"no credentials":   {f.form(t, "", grant, nil), 401, "invalid_client", challenge},
+		"other ones":       {f.form(t, "", grant, header("Authorization", "Basic dTpw")), 401, "invalid_client", challenge + `, error="invalid_token"`},
+		"no form":          {f.form(t, "", "x", header("Content-Type")), 400, "invalid_request", ""},
+		"two types":        {f.form(t, gateway, grant, header("Content-Type", formType, "application/json")), 400, "invalid_request", ""},
+		"another charset":  {f.form(t, gateway, grant, header("Content-Type", formType+"; charset=utf-16")), 400, "invalid_request", ""},
+		"another encoding": {f.form(t, "", "x", header("Content-Encoding", "gzip")), 400, "invalid_request", ""},
+		"twice":            {f.form(t, gateway, grant+"&scope=a&scope=b", nil), 400, "invalid_request", ""},
+		"odd grant":        {f.form(t, gateway, "grant_type=%22%5C%C3%A9%0A", nil), 400, "unsupported_grant_type", ""},
+		"odd audience":     {f.form(t, gateway, grant+"&audience=%22%5C%C3%A9%0A", nil), 400, "invalid_target", ""},
+		"odd environment":  {f.form(t, gateway, grant+"&environment=%22%5C%C3%A9%0A", nil), 400, "invalid_request", ""},
+		"odd instance":     {f.form(t, gateway, grant+"&service_id=%22%5C%C3%A9%0A", nil), 400, "invalid_request", ""},
+		"odd client":       {f.form(t, gateway, grant+"&client_id=%22%5C%C3%A9%0A", nil), 401, "invalid_client", challenge + `, error="invalid_token"`},
+		"odd scope":        {f.form(t, gateway, grant+"&scope=api:read%0Aapi:write", nil), 400, "invalid_scope", ""}, // RFC 6749 §3.3: spaces alone
 	} {
+		a := tc.answer
+		if a.Code != tc.status || a.text("error") != tc.code || a.Header().Get("WWW-Authenticate") != tc.challenge {
+			t.Errorf("%s: %d %s, challenged by %q", name, a.Code, a.Body, a.Header().Get("WWW-Authenticate"))
+		}
 		for _, member := range []string{"error", "error_description", "message", "request_id", "timestamp"} {
 			if a.text(member) == "" {
 				t.Errorf("%s: no %s: %s", name, member, a.Body)
 			}
 		}
-		if a.Header().Get("Cache-Control") != "no-store" {
+		if strings.ContainsFunc(a.text("error_description"), func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+			t.Errorf("%s: description %q", name, a.text("error_description"))
+		}
+		if a.Header().Get("Cache-Control") != "no-store" || a.Header().Get("Pragma") != "no-cache" {
 			t.Errorf("%s: may be cached", name)
 		}
+	}
+	if a := f.form(t, gateway, grant, nil); a.Header().Get("Cache-Control") != "no-store" || a.Header().Get("Pragma") != "no-cache" {
+		t.Errorf("a token may be cached: %v", a.Header())
 	}
 }

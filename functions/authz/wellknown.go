@@ -46,6 +46,9 @@ func (s *Service) metadata(w http.ResponseWriter, _ *http.Request) error {
 		"response_types_supported":              []string{},
 		"scopes_supported":                      auth.AllScopes.Names(),
 		"token_endpoint_auth_methods_supported": methods,
+		// Everything else is asked with an access token too; what is left out here would mean a client's secret.
+		"introspection_endpoint_auth_methods_supported": append([]string{"Bearer"}, methods...),
+		"revocation_endpoint_auth_methods_supported":    append([]string{"Bearer"}, methods...),
 
 		"tls_client_certificate_bound_access_tokens": s.cfg.EnableMTLS, // RFC 8705 §3.3
 	})

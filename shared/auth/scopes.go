@@ -34,13 +34,13 @@ func ParseScope(s string) (Scopes, bool) {
 	return 0, false
 }
 
-// ParseScopes parses names separated by spaces (RFC 6749 §3.3). Names that are no scopes of ours are
+// ParseScopes parses names separated by spaces alone (RFC 6749 §3.3). Names that are no scopes of ours are
 // returned beside the set, since asking for one is an error to some callers and noise to others.
 func ParseScopes(s string) (set Scopes, unknown []string) {
-	for name := range strings.FieldsSeq(s) {
+	for name := range strings.SplitSeq(s, " ") {
 		if one, ok := ParseScope(name); ok {
 			set |= one
-		} else {
+		} else if name != "" {
 			unknown = append(unknown, clip(name))
 		}
 	}

@@ -356,6 +356,11 @@ func TestPublicDocuments(t *testing.T) {
 	if meta.String("token_endpoint") != p.URL+tokenPath || meta.String("issuer") == "" {
 		t.Errorf("metadata %s", meta.Text)
 	}
+	for _, member := range []string{"token", "introspection", "revocation"} { // RFC 8414 §2: or else a client's secret is meant
+		if methods, _ := meta.Body[member+"_endpoint_auth_methods_supported"].([]any); len(methods) == 0 {
+			t.Errorf("metadata does not say how the %s endpoint is asked", member)
+		}
+	}
 	health := p.Do(t, Request{Path: "/internal/auth/health"})
 	health.Want(t, http.StatusOK, "", "")
 	if _, told := health.Body["dependencies"]; told {

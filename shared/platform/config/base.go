@@ -19,7 +19,7 @@ type Base struct {
 	FirestoreEmulator  HostPort         `env:"FIRESTORE_EMULATOR_HOST" desc:"host:port of a Firestore emulator to use instead of Firestore; refused on Cloud Run."`
 	SecretManager      HostPort         `env:"SECRET_MANAGER_EMULATOR_HOST" desc:"host:port of a stand-in to use instead of Secret Manager; refused on Cloud Run."`
 	PubSubEmulator     HostPort         `env:"PUBSUB_EMULATOR_HOST" desc:"host:port of a Pub/Sub emulator to use instead of Pub/Sub; refused on Cloud Run."`
-	RedisURL           Secret           `env:"REDIS_URL" desc:"redis://[user][:password@]host[:port][/database], or rediss: for TLS; a cache that may be lost at any moment. Unless given, each instance keeps to itself."`
+	RedisURL           Secret           `env:"REDIS_URL" desc:"redis://[user][:password@]host[:port][/database], or rediss: for TLS; a cache that may be lost at any moment. Unless given, the store alone keeps nonces, and each instance counts and remembers for itself."`
 	RequestTimeout     PositiveDuration `env:"REQUEST_TIMEOUT, default=60s" desc:"How long one request may take, at most 1h."`
 	TrustedProxyMarker ProxyMarkers     `env:"TRUSTED_PROXY_MARKER" desc:"One value of X-ISECTECH-Proxy-Marker, or two separated by a comma, that prove a trusted proxy; each at least 16 characters."`
 	TrustedProxyHops   int              `env:"TRUSTED_PROXY_HOPS, default=1" desc:"How many trusted proxies add an address to X-Forwarded-For, 1 to 8; the first address that they added is the caller's."`

@@ -97,6 +97,7 @@ func (a *Authz) read(status int, body []byte) (auth.Principal, error) {
 	var answer struct {
 		Valid       bool        `json:"valid"`
 		ServiceName string      `json:"service_name"`
+		AuthMethod  auth.Method `json:"auth_method"`
 		Scopes      []string    `json:"scopes"`
 		Reason      auth.Reason `json:"reason"`
 		Message     string      `json:"message"`
@@ -115,6 +116,9 @@ func (a *Authz) read(status int, body []byte) (auth.Principal, error) {
 		return auth.Principal{}, errors.Join(errors.New("ask authz"), err)
 	}
 	p := auth.Principal{Subject: subject, Environment: a.env, Method: auth.MethodAPIKey}
+	if answer.AuthMethod == auth.MethodLegacyKey {
+		p.Method = answer.AuthMethod
+	}
 	for _, name := range answer.Scopes {
 		scope, _ := auth.ParseScope(name)
 		p.Scopes |= scope

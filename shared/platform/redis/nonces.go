@@ -48,13 +48,16 @@ func (n *Nonces) Use(ctx context.Context, key string, until time.Time) error {
 //   - any other request, token requests among them, first in Shared and then in Durable, which no failover
 //     forgets. It is good only where neither has seen it; when Shared is unavailable, Durable decides alone.
 type NonceOrder struct {
-	Shared  signature.Nonces // Nonces; where no Redis is configured, a signature.MemoryNonces of the only instance
+	Shared  signature.Nonces // Nonces, or a signature.MemoryNonces of the only instance; nil: Durable is for all requests
 	Durable signature.Nonces // in the store
 }
 
 // For returns the nonces for a request.
 func (o NonceOrder) For(r signature.Request) signature.Nonces {
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+	switch {
+	case o.Shared == nil:
+		return o.Durable
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		return o.Shared
 	}
 	return both(o)

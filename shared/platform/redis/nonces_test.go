@@ -132,4 +132,14 @@ func TestNonceOrder(t *testing.T) {
 			t.Errorf("%s: asked %s; want %s", name, got, tt.calls)
 		}
 	}
+	var calls []string
+	alone := redis.NonceOrder{Durable: scripted{nil, &calls, "durable"}}
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		if err := alone.For(signature.Request{Method: method}).Use(t.Context(), "abc", time.Now()); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(calls) != 2 {
+		t.Errorf("without Redis: asked %v", calls)
+	}
 }
