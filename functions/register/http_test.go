@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/isectech/service-networking/shared/auth"
+	"github.com/isectech/service-networking/shared/store"
 )
 
 const services = "/internal/registry/services"
@@ -45,3 +46,5 @@ func read[T any](t testing.TB, w *httptest.ResponseRecorder) (v T) {
 	}
 	return v
 }
+
+func leaseOf(id string) store.Ref { return store.Ref{Collection: store.Leases, ID: id} }
