@@ -121,15 +121,16 @@ type decider struct {
 var targetSubject = auth.MustSubject(target)
 
 func (d *decider) decide(ctx context.Context, raw string) bool {
-	claims, err := d.verifier.Verify(ctx, raw)
+	now := d.source.Now()
+	st, err := d.source.StateAt(ctx, now)
 	if err != nil {
 		return false
 	}
-	st, err := d.source.State(ctx)
+	claims, err := d.verifier.VerifyAt(ctx, raw, token.Moment{Now: now, Keys: st.Keys})
 	if err != nil {
 		return false
 	}
-	p := authn.PrincipalOf(claims)
+	p := authn.PrincipalOf(*claims)
 	return st.Policy.Decide(policy.Question{
 		Caller: p.Subject, Environment: p.Environment, Target: targetSubject, Audience: p.Audience,
 		Held: p.Scopes, Required: auth.APIRead,

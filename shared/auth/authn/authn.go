@@ -20,6 +20,7 @@ const HeaderServiceName = "X-Service-Name"
 // Tokens verifies access tokens, all but their audience; token.Verifier does.
 type Tokens interface {
 	Verify(ctx context.Context, raw string) (token.Claims, error)
+	VerifyAt(ctx context.Context, raw string, at token.Moment) (*token.Claims, error)
 }
 
 // Signatures verifies request signatures. Only authz holds the keys; everyone else asks it.
@@ -52,6 +53,7 @@ type Authenticator struct {
 	Tokens       Tokens
 	Signatures   Signatures
 	Certificates *clientcert.Reader // nil: client certificates are refused
+	At           token.Moment       // the request's, for its token
 }
 
 // Authenticate returns the caller of r as each of its credentials shows it: the access token first, then the
@@ -73,11 +75,11 @@ func (a *Authenticator) Authenticate(r *http.Request, original Original, service
 
 	var found []auth.Principal
 	if hasToken {
-		claims, err := a.Tokens.Verify(r.Context(), bearer)
+		claims, err := a.Tokens.VerifyAt(r.Context(), bearer, a.At)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, PrincipalOf(claims))
+		found = append(found, PrincipalOf(*claims))
 	}
 	if hasCertificate {
 		p, err := a.certificate(r, services)

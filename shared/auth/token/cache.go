@@ -43,10 +43,31 @@ type cacheSet struct {
 
 // cached is a token that was verified.
 type cached struct {
-	raw    string
-	key    Key // that verified it
+	raw  string
+	used atomic.Bool // since the hand last passed
+
+	// What it takes to see at a glance that nothing has changed.
+	by          *Verifier
+	keys        atomic.Pointer[KeySet] // the last that was found to hold the key
+	from, until time.Time              // when by finds the claims good: from the one to before the other
+
 	claims Claims
-	used   atomic.Bool // since the hand last passed
+	key    Key // that verified it
+}
+
+// holds reports whether it can be told without asking anyone that a verifier would find the token good.
+func (t *cached) holds(v *Verifier, at Moment) bool {
+	if t.by != v || at.Keys == nil || at.Now.Before(t.from) || !at.Now.Before(t.until) {
+		return false
+	}
+	if t.keys.Load() == at.Keys {
+		return true
+	}
+	if k, ok := at.Keys.byID[t.key.ID]; !ok || !k.same(t.key) {
+		return false
+	}
+	t.keys.Store(at.Keys)
+	return true
 }
 
 // NewCache returns a cache for about as many tokens.
@@ -79,18 +100,30 @@ func (c *Cache) find(raw string) *cached {
 	return nil
 }
 
-// keep remembers a token that was found good at a time, in the place of one that has expired or has not been
-// asked about for longest, as nearly as one bit can tell.
-func (c *Cache) keep(raw string, key Key, claims Claims, now time.Time) {
-	if c == nil || len(raw) > maxCached {
-		return
+// keep remembers a token that was found good at a time.
+func (v *Verifier) keep(raw string, key Key, claims Claims, now time.Time) *Claims {
+	if v.Cache == nil || len(raw) > maxCached {
+		return &claims
 	}
-	t := &cached{raw: strings.Clone(raw), key: key, claims: claims}
-	hash := maphash.String(c.seed, raw)
+	begin := claims.IssuedAt
+	if claims.NotBefore.After(begin) {
+		begin = claims.NotBefore
+	}
+	t := &cached{
+		raw: strings.Clone(raw), by: v, from: begin.Add(-v.leeway()), until: claims.ExpiresAt.Add(v.leeway()), claims: claims, key: key,
+	}
+	v.Cache.put(t, now)
+	return &t.claims
+}
+
+// put gives a token the place of one that has expired or has not been asked about for longest, as nearly as one bit
+// can tell.
+func (c *Cache) put(t *cached, now time.Time) {
+	hash := maphash.String(c.seed, t.raw)
 	set := &c.sets[hash&c.mask]
 	c.fill.Lock()
 	defer c.fill.Unlock()
-	i := set.place(raw, now)
+	i := set.place(t.raw, now)
 	set.hashes[i].Store(hash)
 	set.tokens[i].Store(t)
 }

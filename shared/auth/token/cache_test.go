@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/authtest"
 	"github.com/isectech/service-networking/shared/auth/token"
@@ -115,6 +117,45 @@ func TestRememberedIsJudged(t *testing.T) {
 			c.want(t, raw, auth.Allowed)
 		})
 	}
+}
+
+// Whatever the time and the keys become, a token that was verified is judged as one that was not.
+func TestRememberedLikeNew(t *testing.T) {
+	t.Parallel()
+	a, other := authtest.NewAuthority(t, token.ES256), authtest.NewAuthority(t, token.ES256)
+	impostor := other.Signer.Public()
+	impostor.ID = a.Signer.Public().ID
+	taken, err := token.NewKeySet(impostor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sets := []*token.KeySet{a.Keys(t), a.Keys(t), a.Keys(t, other), other.Keys(t), taken}
+	raws := make([]string, 4)
+	for i := range raws {
+		claims := gatewayClaims()
+		claims.ID = token.NewID()
+		claims.NotBefore = claims.IssuedAt.Add(time.Duration(i) * time.Minute)
+		raws[i] = a.Token(t, claims)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		keys := &ring{}
+		remembering := &token.Verifier{Keys: keys, Now: authtest.Clock, Cache: token.NewCache(2)}
+		leeway := rapid.SampledFrom([]time.Duration{0, -1, time.Second}).Draw(t, "leeway")
+		remembering.Leeway = leeway
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			set := rapid.SampledFrom(sets).Draw(t, "keys")
+			keys.set.Store(set)
+			edge := rapid.SampledFrom([]time.Duration{-30, 0, 30, 60, 90, 180, 270, 300, 330}).Draw(t, "edge") * time.Second
+			at := token.Moment{Now: authtest.Now.Add(edge + time.Duration(rapid.IntRange(-1, 1).Draw(t, "beside it"))), Keys: set}
+			raw := rapid.SampledFrom(raws).Draw(t, "token")
+			fresh := &token.Verifier{Keys: keys, Now: authtest.Clock, Leeway: leeway}
+			want, wantErr := fresh.VerifyAt(context.Background(), raw, at)
+			got, err := remembering.VerifyAt(context.Background(), raw, at)
+			if auth.ReasonOf(err) != auth.ReasonOf(wantErr) || (err == nil) != (wantErr == nil) || err == nil && *got != *want {
+				t.Fatalf("got %v %v, want %v %v", got, err, want, wantErr)
+			}
+		}
+	})
 }
 
 // No other bytes are taken for those of a token that was verified, and nothing that was refused is remembered.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/isectech/service-networking/shared/auth"
 )
@@ -41,13 +42,33 @@ type Legacy struct {
 // the same rules; typ may be JWT or missing, and the subject is a service: no operator speaks by a secret
 // that services share.
 func (l *Legacy) Verify(ctx context.Context, raw string) (Claims, error) {
+	claims, err := l.VerifyAt(ctx, raw, Moment{})
+	if err != nil {
+		return Claims{}, err
+	}
+	return *claims, nil
+}
+
+// VerifyAt is Verify at a moment, like Verifier.VerifyAt.
+func (l *Legacy) VerifyAt(ctx context.Context, raw string, at Moment) (*Claims, error) {
 	if l.Next == nil || l.Next.Now == nil || l.Secret == nil || l.KeyID == "" {
-		return Claims{}, errIncomplete
+		return nil, errIncomplete
 	}
 	c, err := cut(raw)
 	if err != nil || c.header.Algorithm.value != HS256 || c.header.KeyID.value != l.KeyID {
-		return l.Next.Verify(ctx, raw)
+		return l.Next.VerifyAt(ctx, raw, at)
 	}
+	if at.Now.IsZero() {
+		at.Now = l.Next.Now()
+	}
+	claims, err := l.verify(ctx, c, at.Now)
+	if err != nil {
+		return nil, err
+	}
+	return &claims, nil
+}
+
+func (l *Legacy) verify(ctx context.Context, c compact, now time.Time) (Claims, error) {
 	if c.header.Critical != nil || c.header.Base64 != nil {
 		return Claims{}, malformed("crit and b64 are not supported")
 	}
@@ -66,7 +87,7 @@ func (l *Legacy) Verify(ctx context.Context, raw string) (Claims, error) {
 	if !hmac.Equal(mac.Sum(nil), c.signature) {
 		return Claims{}, auth.Refuse(auth.BadSignature, "the signature does not verify")
 	}
-	claims, err := l.Next.verifyClaims(c)
+	claims, err := l.Next.verifyClaims(c, now)
 	if err == nil && claims.Subject.IsOperator() {
 		return Claims{}, auth.Refuse(auth.IdentityMismatch, "an operator cannot speak by a shared secret")
 	}

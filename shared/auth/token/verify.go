@@ -35,29 +35,54 @@ type Verifier struct {
 // and service_name name different callers). An error that is no *auth.Refusal says that the key source
 // is unavailable.
 func (v *Verifier) Verify(ctx context.Context, raw string) (Claims, error) {
-	if v.Now == nil {
-		return Claims{}, errIncomplete
+	claims, err := v.VerifyAt(ctx, raw, Moment{})
+	if err != nil {
+		return Claims{}, err
 	}
-	if claims, ok, err := v.remembered(ctx, raw); ok {
-		return claims, err
+	return *claims, nil
+}
+
+// Moment is when a token is judged, and by what. The zero one is now.
+type Moment struct {
+	Now time.Time
+	// Keys are those that Verifier.Keys would go by now, where they are at hand.
+	Keys *KeySet
+}
+
+// VerifyAt is Verify for whoever has looked at the clock already. The claims are shared with others.
+func (v *Verifier) VerifyAt(ctx context.Context, raw string, at Moment) (*Claims, error) {
+	if v.Now == nil {
+		return nil, errIncomplete
+	}
+	if at.Now.IsZero() {
+		at.Now = v.Now()
+	}
+	if t := v.Cache.find(raw); t != nil {
+		if t.holds(v, at) {
+			return &t.claims, nil
+		}
+		if ok, err := v.judgeAgain(ctx, t, at.Now); err != nil {
+			return nil, err
+		} else if ok {
+			return &t.claims, nil
+		}
 	}
 	c, err := v.verifySignature(ctx, raw)
 	if err != nil {
-		return Claims{}, err
+		return nil, err
 	}
 	if !c.header.isAccessToken() {
-		return Claims{}, malformed("header: typ is not " + Type)
+		return nil, malformed("header: typ is not " + Type)
 	}
-	claims, err := v.verifyClaims(c)
+	claims, err := v.verifyClaims(c, at.Now)
 	if err != nil {
-		return Claims{}, err
+		return nil, err
 	}
-	v.Cache.keep(raw, c.key, claims, v.Now())
-	return claims, nil
+	return v.keep(raw, c.key, claims, at.Now), nil
 }
 
 // verifyClaims judges the claims of a token whose signature is good.
-func (v *Verifier) verifyClaims(c compact) (Claims, error) {
+func (v *Verifier) verifyClaims(c compact, now time.Time) (Claims, error) {
 	var w wireClaims
 	if err := decodeStrict(c.payload, &w, "claims"); err != nil {
 		return Claims{}, err
@@ -66,7 +91,7 @@ func (v *Verifier) verifyClaims(c compact) (Claims, error) {
 	if err != nil {
 		return Claims{}, err
 	}
-	if err := v.judge(&claims); err != nil {
+	if err := v.judge(&claims, now); err != nil {
 		return Claims{}, err
 	}
 	if !w.sameIdentity() {
@@ -76,24 +101,14 @@ func (v *Verifier) verifyClaims(c compact) (Claims, error) {
 	return claims, nil
 }
 
-// remembered judges a token that was verified before by what may have changed since: whether its key is still
-// one, and the time. ok is false when the token has to be verified.
-func (v *Verifier) remembered(ctx context.Context, raw string) (c Claims, ok bool, err error) {
-	t := v.Cache.find(raw)
-	if t == nil {
-		return Claims{}, false, nil
-	}
+// judgeAgain judges a token that was verified before by what may have changed since: whether its key is still
+// one, and the time. It is false when the token has to be verified.
+func (v *Verifier) judgeAgain(ctx context.Context, t *cached, now time.Time) (bool, error) {
 	key, err := v.key(ctx, t.key.ID)
-	if err != nil {
-		return Claims{}, true, err
+	if err != nil || !key.same(t.key) {
+		return false, err
 	}
-	if !key.same(t.key) {
-		return Claims{}, false, nil
-	}
-	if err := v.judge(&t.claims); err != nil {
-		return Claims{}, true, err
-	}
-	return t.claims, true, nil
+	return true, v.judge(&t.claims, now)
 }
 
 // VerifySignature judges form, key, algorithm and signature alone: neither typ nor any claim. It
@@ -153,15 +168,11 @@ func (v *Verifier) key(ctx context.Context, kid string) (Key, error) {
 
 // judge compares well-formed claims with the clock and the issuer. Expiry and validity come before the
 // lifetime, so that an old token is called expired whatever else it says.
-func (v *Verifier) judge(c *Claims) error {
-	issuer, leeway, now := v.Issuer, v.Leeway, v.Now()
+func (v *Verifier) judge(c *Claims, now time.Time) error {
+	issuer, leeway := v.Issuer, v.leeway()
 	if issuer == "" {
 		issuer = auth.Issuer
 	}
-	if leeway == 0 || leeway > MaxLeeway {
-		leeway = MaxLeeway
-	}
-	leeway = max(leeway, 0)
 	switch latest := now.Add(leeway); {
 	case c.Issuer != issuer:
 		return auth.Refuse(auth.WrongIssuer, "the token is another issuer's")
@@ -175,4 +186,11 @@ func (v *Verifier) judge(c *Claims) error {
 		return malformed("the token ends before it begins")
 	}
 	return nil
+}
+
+func (v *Verifier) leeway() time.Duration {
+	if v.Leeway == 0 || v.Leeway > MaxLeeway {
+		return MaxLeeway
+	}
+	return max(v.Leeway, 0)
 }

@@ -9,13 +9,19 @@ import (
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/authn"
+	"github.com/isectech/service-networking/shared/auth/token"
 	"github.com/isectech/service-networking/shared/platform/security"
 )
 
 // Commands says who sent a command.
 type Commands struct {
-	Tokens authn.Tokens
+	Tokens Tokens
 	Report Reporter // nil reports nothing
+}
+
+// Tokens verifies access tokens, all but their audience; token.Verifier does.
+type Tokens interface {
+	Verify(ctx context.Context, raw string) (token.Claims, error)
 }
 
 // Reporter takes incidents; Emitter does.

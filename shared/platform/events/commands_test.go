@@ -23,7 +23,7 @@ type verdict struct {
 	err    error
 }
 
-// Verify implements authn.Tokens.
+// Verify implements events.Tokens.
 func (v verdict) Verify(context.Context, string) (token.Claims, error) { return v.claims, v.err }
 
 func TestSender(t *testing.T) {

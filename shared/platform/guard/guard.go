@@ -17,6 +17,7 @@ import (
 	"github.com/isectech/service-networking/shared/auth/clientcert"
 	"github.com/isectech/service-networking/shared/auth/policy"
 	"github.com/isectech/service-networking/shared/auth/signature"
+	"github.com/isectech/service-networking/shared/auth/token"
 	"github.com/isectech/service-networking/shared/platform/httpx"
 	"github.com/isectech/service-networking/shared/platform/security"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
@@ -88,17 +89,20 @@ func (g *Guard) AuthenticateFor(r *http.Request) (*trust.State, []auth.Principal
 
 func (g *Guard) judge(r *http.Request, original authn.Original) (*trust.State, []auth.Principal, error) {
 	ctx := r.Context()
-	st, err := g.Trust.State(ctx)
+	now := g.Trust.Now()
+	st, err := g.Trust.StateAt(ctx, now)
 	if err != nil {
 		return nil, nil, g.refuse(r, unproven(r, nil), unavailable(err))
 	}
-	a := authn.Authenticator{Tokens: g.Tokens, Signatures: g.Signatures, Certificates: g.Certificates}
+	a := authn.Authenticator{
+		Tokens: g.Tokens, Signatures: g.Signatures, Certificates: g.Certificates, At: token.Moment{Now: now, Keys: st.Keys},
+	}
 	principals, err := a.Authenticate(r, original, st)
 	if err != nil {
 		return st, nil, g.refuse(r, unproven(r, st), unavailable(err))
 	}
 	httpx.SetPrincipal(ctx, principals[0])
-	g.used(r, principals[0])
+	g.used(r, now, principals[0])
 	return st, principals, nil
 }
 

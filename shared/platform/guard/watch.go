@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/authn"
@@ -16,6 +17,9 @@ import (
 
 // adminScopes are those of operators.
 const adminScopes = auth.AdminRead | auth.AdminWrite
+
+// maxHeaders bounds the names of headers in a line.
+const maxHeaders = 512
 
 // refuse counts, logs and tells of a refusal; it returns the error that answers the request.
 func (g *Guard) refuse(r *http.Request, o security.Observation, err error) error {
@@ -70,12 +74,12 @@ func (g *Guard) tell(r *http.Request, o security.Observation, refusal error) {
 }
 
 // used tells that a caller's credentials were good.
-func (g *Guard) used(r *http.Request, p auth.Principal) {
+func (g *Guard) used(r *http.Request, now time.Time, p auth.Principal) {
 	if g.Security == nil {
 		return
 	}
 	o := observed(p)
-	o.At = g.Security.Now()
+	o.At = now
 	o.Source.Address, o.Source.Proven = g.Hops.Client(r)
 	g.Security.Used(r.Context(), o)
 }
@@ -106,6 +110,7 @@ func (g *Guard) clean(r *http.Request) bool {
 	proven, stripped := g.Hops.Clean(r)
 	if len(stripped) > 0 {
 		headers := strings.Join(stripped, " ")
+		headers = headers[:min(len(headers), maxHeaders)] // half of each name may be the caller's own
 		g.Logger.LogAttrs(r.Context(), slog.LevelWarn, "proxy headers from an unproven hop were stripped",
 			slog.String("event", security.UntrustedProxy.Type()), slog.String("incident_severity", string(security.High)),
 			slog.String("headers", headers))
