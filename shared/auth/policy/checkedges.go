@@ -91,6 +91,18 @@ func (c *checker) edge(path string, e *Edge) bool {
 	return c.faults == before
 }
 
+// narrowingInto is stringsInto of what an edge is narrowed to. Of an empty list somebody may think that it stands
+// for nothing, and it stands for everything.
+func (d *decoder) narrowingInto(list *[]string) func(path string) {
+	return func(path string) {
+		before := d.faults
+		d.stringsInto(list)(path)
+		if len(*list) == 0 && d.faults == before && d.failed == nil {
+			d.warnf(path, "empty_list", "An empty list does not narrow the edge: leave it out, or name what the edge covers.")
+		}
+	}
+}
+
 // sharedEnvironments returns those that both ends of an edge are in and that the edge is not narrowed away from.
 func (c *checker) sharedEnvironments(e *Edge, target string) environments {
 	shared := environmentSet(c.doc.Services[e.Caller].Environments) & environmentSet(c.doc.Services[target].Environments)

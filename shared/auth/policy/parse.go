@@ -103,10 +103,10 @@ func (d *decoder) edge(path string) (e Edge) {
 		"target":        d.stringInto(&e.Target),
 		"targets":       d.stringsInto(&e.Targets),
 		"effect":        d.stringInto((*string)(&e.Effect)),
-		"environments":  d.stringsInto(&e.Environments),
-		"methods":       d.stringsInto(&e.Methods),
-		"path_prefixes": d.stringsInto(&e.PathPrefixes),
-		"scopes":        d.stringsInto(&e.Scopes),
+		"environments":  d.narrowingInto(&e.Environments),
+		"methods":       d.narrowingInto(&e.Methods),
+		"path_prefixes": d.narrowingInto(&e.PathPrefixes),
+		"scopes":        d.narrowingInto(&e.Scopes),
 		"rate_limit":    d.rateLimit(&e.RateLimit),
 	})
 	return e
