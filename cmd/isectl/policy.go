@@ -179,7 +179,7 @@ func (d *PolicyDiffCmd) Run(ctx context.Context, a *app) error {
 // PolicyApplyCmd puts a policy in force.
 type PolicyApplyCmd struct {
 	File  string `arg:"" help:"Policy document; - is standard input, with --yes."`
-	Yes   bool   `help:"Do not ask: for pipelines."`
+	Yes   bool   `help:"Do not ask: for pipelines, and with --output json."`
 	Limit int    `help:"Most changes to list, 0 for all; the numbers are always exact." default:"100" placeholder:"N"`
 }
 
@@ -188,7 +188,7 @@ func (p *PolicyApplyCmd) Run(ctx context.Context, a *app) error {
 	switch {
 	case p.Limit < 0:
 		return usagef("--limit: want 0 or more")
-	case !p.Yes && (!a.asked || p.File == "-"):
+	case !p.Yes && (!a.asked || p.File == "-" || a.Output == "json"):
 		return usagef("nobody can be asked here: look at isectl policy diff, then say --yes")
 	}
 	next, err := a.statedIn(p.File)
@@ -274,5 +274,9 @@ func isTerminal(in io.Reader) bool {
 		return false
 	}
 	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	nobody, err := os.Stat(os.DevNull)
+	return err == nil && !os.SameFile(info, nobody)
 }

@@ -31,12 +31,33 @@ func TestConfirm(t *testing.T) {
 
 func TestIsTerminal(t *testing.T) {
 	t.Parallel()
-	file, err := os.Open("policy_test.go")
-	if err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"policy_test.go", os.DevNull} {
+		file, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		if isTerminal(file) {
+			t.Errorf("%s is taken for a person", name)
+		}
 	}
-	defer file.Close()
-	if isTerminal(file) || isTerminal(strings.NewReader("")) {
-		t.Error("a file is taken for a person")
+	if isTerminal(strings.NewReader("")) {
+		t.Error("a text is taken for a person")
+	}
+}
+
+// Where nobody can see what would change, nobody is asked.
+func TestApplyAsksNobodyBlindly(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		file, output string
+		asked        bool
+	}{
+		"a pipeline": {"policy.json", "text", false}, "the document is standard input": {"-", "text", true}, "JSON": {"policy.json", "json", true},
+	} {
+		a := &app{Globals: &Globals{Output: tt.output}, in: strings.NewReader("yes\n"), out: io.Discard, errs: io.Discard, asked: tt.asked}
+		if err := (&PolicyApplyCmd{File: tt.file}).Run(t.Context(), a); !errors.As(err, new(usageError)) || !strings.Contains(err.Error(), "--yes") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
