@@ -174,3 +174,31 @@ func FuzzAnswers(f *testing.F) {
 		})
 	})
 }
+
+// A change that is older than what is known is not one.
+func TestOldChange(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const is = `{"service_id":"backend-services-1","service_name":"isectech-backend-services","environment":"production","weight":1,
+			"endpoints":[{"name":"api","url":"https://a.test","protocol":"https"}],`
+		told := false
+		_, c := start(t, func(o *client.Options) {
+			o.HTTP = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				body := `{"service_name":"isectech-backend-services","services":[` + is + `"status":"healthy","updated_at":"2026-01-04T12:00:01Z"}]}`
+				switch {
+				case !strings.HasSuffix(r.URL.Path, "/watch"):
+				case told:
+					<-r.Context().Done()
+					return nil, r.Context().Err()
+				default:
+					told = true
+					body = `{"index":7,"changes":[{"type":"updated","service":` + is + `"status":"maintenance","updated_at":"2026-01-04T12:00:00Z"}}]}`
+				}
+				return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}, nil
+			})}
+		})
+		find(t, c, backend)
+		time.Sleep(time.Second)
+		find(t, c, backend)
+	})
+}
