@@ -332,22 +332,22 @@ func TestLateReports(t *testing.T) {
 	b := New(Options{Now: at.Now, Seed: 1})
 	b.Set(many(3))
 	before := pick(t, b)
-	for before.ServiceID != "a-1" {
+	for before.ServiceID != "a-2" {
 		before.Done(Ignored)
 		before = pick(t, b)
 	}
 	late := before
 	late.at.outstanding.Add(1)
-	fail(t, b, "a-1", 5)
+	fail(t, b, "a-2", 5)
 	before.Done(Success)
-	if n := counts(t, b, 100)["a-1"]; n != 0 {
+	if n := counts(t, b, 100)["a-2"]; n != 0 {
 		t.Errorf("a late success closes the circuit: picked %d times", n)
 	}
 	at.advance(30 * time.Second)
 	pick(t, b).Done(Success)
-	fail(t, b, "a-1", 4)
+	fail(t, b, "a-2", 4)
 	late.Done(Failure)
-	if n := counts(t, b, 300)["a-1"]; n == 0 {
+	if n := counts(t, b, 300)["a-2"]; n == 0 {
 		t.Error("a late failure counts")
 	}
 }
