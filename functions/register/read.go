@@ -26,7 +26,7 @@ func (s *Service) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.answerList(w, r, params, listing, map[string]any{})
+	return s.answerList(w, r, params, listing, "")
 }
 
 // get answers by a service's name, an alias or an instance's id, in this order.
@@ -47,7 +47,7 @@ func (s *Service) get(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		s.count(view, len(listing.Instances) > 0)
-		return s.answerList(w, r, params, listing, map[string]any{"service_name": name})
+		return s.answerList(w, r, params, listing, name)
 	}
 	instance, ok := view.Instance(ref)
 	s.count(view, ok)
@@ -61,6 +61,10 @@ func (s *Service) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if fields == nil {
+		httpx.AppendJSON(w, http.StatusOK, func(b []byte) []byte { return append(instance.AppendJSON(b), '\n') })
+		return nil
+	}
 	body, err := fields.of(instance)
 	if err != nil {
 		return err
@@ -68,8 +72,8 @@ func (s *Service) get(w http.ResponseWriter, r *http.Request) error {
 	return httpx.WriteJSON(w, http.StatusOK, body)
 }
 
-// answerList writes a listing into body.
-func (s *Service) answerList(w http.ResponseWriter, r *http.Request, params httpx.Values, listing registry.Listing, body map[string]any) error {
+// answerList answers with a listing, of a service where name is one.
+func (s *Service) answerList(w http.ResponseWriter, r *http.Request, params httpx.Values, listing registry.Listing, name string) error {
 	if same, err := httpx.NotModified(w, r, registry.ETagOf(listing.Instances, listing.Next)); same || err != nil {
 		return err
 	}
@@ -77,14 +81,37 @@ func (s *Service) answerList(w http.ResponseWriter, r *http.Request, params http
 	if err != nil {
 		return err
 	}
+	if fields == nil {
+		httpx.AppendJSON(w, http.StatusOK, func(b []byte) []byte { return appendList(b, listing, name) })
+		return nil
+	}
 	services := make([]any, len(listing.Instances))
 	for i, instance := range listing.Instances {
 		if services[i], err = fields.of(instance); err != nil {
 			return err
 		}
 	}
-	body["services"], body["next_page_token"] = services, listing.Next
+	body := map[string]any{"services": services, "next_page_token": listing.Next}
+	if name != "" {
+		body["service_name"] = name
+	}
 	return httpx.WriteJSON(w, http.StatusOK, body)
+}
+
+// appendList appends a listing in JSON. The token and the name have no character that JSON would want escaped.
+func appendList(b []byte, listing registry.Listing, name string) []byte {
+	b = append(append(b, `{"next_page_token":"`...), listing.Next...)
+	if name != "" {
+		b = append(append(b, `","service_name":"`...), name...)
+	}
+	b = append(b, `","services":[`...)
+	for i := range listing.Instances {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = listing.Instances[i].AppendJSON(b)
+	}
+	return append(b, "]}\n"...)
 }
 
 // view authenticates a reader and returns the registry as look has it, with the headers that say how new that is.

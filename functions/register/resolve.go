@@ -52,11 +52,17 @@ func (s *Service) resolve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer := choice{Choice: picked}
-	if explain {
-		x := view.ExplainChoice(env, ref, endpoint, picked)
-		answer.Explanation = &x
+	if !explain {
+		var room [512]byte
+		body := picked.AppendJSON(room[:0])
+		if same, err := httpx.NotModified(w, r, tagOf(body)); same || err != nil {
+			return err
+		}
+		httpx.AppendJSON(w, http.StatusOK, func(b []byte) []byte { return append(append(b, body...), '\n') })
+		return nil
 	}
+	x := view.ExplainChoice(env, ref, endpoint, picked)
+	answer := choice{picked, &x}
 	body, err := json.Marshal(answer)
 	if err != nil {
 		return err

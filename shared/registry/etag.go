@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -13,25 +12,32 @@ import (
 )
 
 // ETag identifies what a reader sees of an instance, apart from the end of its lease: heartbeats keep it.
-func (i *Instance) ETag() string {
-	tag := `"` + strconv.FormatInt(i.Generation, 10)
+func (i *Instance) ETag() string { return string(i.appendETag(nil)) }
+
+func (i *Instance) appendETag(b []byte) []byte {
+	b = strconv.AppendInt(append(b, '"'), i.Generation, 10)
 	if i.Lapsed {
-		tag += "-lapsed"
+		b = append(b, "-lapsed"...)
 	}
 	if i.Status == Quarantined { // which comes and goes without the record
-		tag += "-quarantined"
+		b = append(b, "-quarantined"...)
 	}
-	return tag + `"`
+	return append(b, '"')
 }
 
 // ETagOf identifies a list of instances in the same way.
 func ETagOf(instances []Instance, next string) string {
-	h := sha256.New()
+	var room [512]byte
+	b := room[:0]
 	for i := range instances {
-		_, _ = fmt.Fprintf(h, "%s %s\n", instances[i].ServiceID, instances[i].ETag())
+		b = append(append(b, instances[i].ServiceID...), ' ')
+		b = append(instances[i].appendETag(b), '\n')
 	}
-	_, _ = h.Write([]byte(next))
-	return `"` + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12]) + `"`
+	sum := sha256.Sum256(append(b, next...))
+	var tag [18]byte // 12 bytes and the quotes
+	tag[0], tag[17] = '"', '"'
+	base64.RawURLEncoding.Encode(tag[1:17], sum[:12])
+	return string(tag[:])
 }
 
 // print stands for an instance in the state that its generation names. A journaled generation never comes twice.

@@ -33,6 +33,9 @@ type Listing struct {
 	Next      string     // "" at the end
 }
 
+// usualPage is how many instances there is room for at once: what most services have.
+const usualPage = 4
+
 // maxLooked bounds the instances that are looked at for one page.
 const maxLooked = 10_000
 
@@ -62,6 +65,7 @@ func (v View) List(f Filter) (Listing, error) {
 	if limit == 0 {
 		limit = DefaultPage
 	}
+	page.Instances = make([]Instance, 0, min(limit, usualPage))
 	search := narrowed
 	if v.isolation != nil {
 		search.Status = "" // the index knows the statuses of the records alone

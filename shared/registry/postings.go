@@ -1,10 +1,8 @@
 package registry
 
 import (
-	"cmp"
 	"hash/maphash"
 	"iter"
-	"strings"
 )
 
 // posting says that an instance is found under a term: its name, its region, one of its tags.
@@ -23,133 +21,134 @@ const (
 	byRegion                         //
 	byStatus                         //
 	byTag                            //
+
+	postingKinds = iota
 )
 
-func (p posting) compare(o posting) int {
-	return cmp.Or(cmp.Compare(p.kind, o.kind), strings.Compare(p.term, o.term), strings.Compare(p.id, o.id))
-}
-
-// postings is an immutable ordered set: a treap whose priorities are hashes of the postings, so that its
-// shape depends on its content alone. with and without copy one path, some 2·log₂(n) nodes.
+// postings is an immutable set, for each kind and term of the ids found under it.
 type postings struct {
-	root *treapNode
-	size int
+	terms [postingKinds]trie[*idNode]
+	size  int
 }
 
-type treapNode struct {
-	posting
-	priority    uint64
-	left, right *treapNode
+// idNode is a treap of ids in their order. Its priorities are hashes of the ids, so that its shape depends on its
+// content alone: they are worked out where they are needed, which is less often than they would lie in memory.
+// Changes copy one path, some 2·log₂(n) nodes.
+type idNode struct {
+	id          string
+	left, right *idNode
 }
 
 // with returns a copy that holds p.
 func (t postings) with(p posting) postings {
-	if t.has(p) {
+	root, _ := t.terms[p.kind].get(p.term)
+	if root.has(p.id) {
 		return t
 	}
-	n := &treapNode{posting: p, priority: maphash.Comparable(seed, p)}
-	return postings{insert(t.root, n), t.size + 1}
+	t.terms[p.kind] = t.terms[p.kind].with(p.term, root.insert(&idNode{id: p.id}, priority(p.id)))
+	t.size++
+	return t
 }
 
 // without returns a copy that does not hold p.
 func (t postings) without(p posting) postings {
-	if !t.has(p) {
+	root, _ := t.terms[p.kind].get(p.term)
+	if !root.has(p.id) {
 		return t
 	}
-	return postings{remove(t.root, p), t.size - 1}
-}
-
-func (t postings) has(p posting) bool {
-	for n := t.root; n != nil; {
-		switch c := p.compare(n.posting); {
-		case c == 0:
-			return true
-		case c < 0:
-			n = n.left
-		default:
-			n = n.right
-		}
+	t.size--
+	if root = root.remove(p.id); root == nil {
+		t.terms[p.kind] = t.terms[p.kind].without(p.term)
+		return t
 	}
-	return false
+	t.terms[p.kind] = t.terms[p.kind].with(p.term, root)
+	return t
 }
 
 // ids yields the ids found under a term that come after a given one, in their order.
-func (t postings) ids(kind postingKind, term, after string) iter.Seq[string] {
-	from := posting{kind, term, after}
-	return func(yield func(string) bool) { walk(t.root, from, yield) }
+func (t *postings) ids(kind postingKind, term, after string) iter.Seq[string] {
+	root, _ := t.terms[kind].get(term)
+	return func(yield func(string) bool) { root.walk(after, yield) }
 }
 
-// walk yields the ids of postings that share kind and term with from and come after it.
-func walk(n *treapNode, from posting, yield func(string) bool) bool {
-	if n == nil {
-		return true
+func priority(id string) uint64 { return maphash.String(seed, id) }
+
+func (n *idNode) has(id string) bool {
+	for n != nil && n.id != id {
+		if id < n.id {
+			n = n.left
+		} else {
+			n = n.right
+		}
 	}
-	if n.compare(from) <= 0 {
-		return walk(n.right, from, yield)
-	}
-	if !walk(n.left, from, yield) {
-		return false
-	}
-	if n.kind != from.kind || n.term != from.term {
-		return true // all to the right is further away still
-	}
-	return yield(n.id) && walk(n.right, from, yield)
+	return n != nil
 }
 
-func insert(n, leaf *treapNode) *treapNode {
+// walk yields the ids that come after one.
+func (n *idNode) walk(after string, yield func(string) bool) bool {
+	for ; n != nil; n = n.right {
+		if n.id <= after {
+			continue
+		}
+		if !n.left.walk(after, yield) || !yield(n.id) {
+			return false
+		}
+	}
+	return true
+}
+
+func (n *idNode) insert(leaf *idNode, rank uint64) *idNode {
 	if n == nil {
 		return leaf
 	}
-	if leaf.priority > n.priority {
-		placed := *leaf
-		placed.left, placed.right = split(n, leaf.posting)
-		return &placed
+	if rank > priority(n.id) {
+		leaf.left, leaf.right = n.split(leaf.id)
+		return leaf
 	}
 	c := *n
-	if leaf.compare(n.posting) < 0 {
-		c.left = insert(n.left, leaf)
+	if leaf.id < n.id {
+		c.left = n.left.insert(leaf, rank)
 	} else {
-		c.right = insert(n.right, leaf)
+		c.right = n.right.insert(leaf, rank)
 	}
 	return &c
 }
 
-// split parts a treap that does not hold p into what comes before p and what comes after it.
-func split(n *treapNode, p posting) (before, after *treapNode) {
+// split parts a treap that does not hold id into what comes before it and what comes after it.
+func (n *idNode) split(id string) (before, after *idNode) {
 	if n == nil {
 		return nil, nil
 	}
 	c := *n
-	if n.compare(p) < 0 {
-		c.right, after = split(n.right, p)
+	if n.id < id {
+		c.right, after = n.right.split(id)
 		return &c, after
 	}
-	before, c.left = split(n.left, p)
+	before, c.left = n.left.split(id)
 	return before, &c
 }
 
-func remove(n *treapNode, p posting) *treapNode {
-	order := p.compare(n.posting)
-	if order == 0 {
+func (n *idNode) remove(id string) *idNode {
+	if n.id == id {
 		return join(n.left, n.right)
 	}
 	c := *n
-	if order < 0 {
-		c.left = remove(n.left, p)
+	if id < n.id {
+		c.left = n.left.remove(id)
 	} else {
-		c.right = remove(n.right, p)
+		c.right = n.right.remove(id)
 	}
 	return &c
 }
 
 // join merges two treaps of which all of the first comes before all of the second.
-func join(a, b *treapNode) *treapNode {
+func join(a, b *idNode) *idNode {
 	switch {
 	case a == nil:
 		return b
 	case b == nil:
 		return a
-	case a.priority > b.priority:
+	case priority(a.id) > priority(b.id):
 		c := *a
 		c.right = join(a.right, b)
 		return &c
