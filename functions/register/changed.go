@@ -145,7 +145,9 @@ func (s *Service) Sweep(ctx context.Context) error {
 		return err
 	}
 	s.deps.Metrics.Succeeded("registry_sweep", now)
-	return errors.Join(s.sweepLapsed(ctx, now), s.dnsSweep(ctx, now))
+	err := errors.Join(s.sweepLapsed(ctx, now), s.dnsSweep(ctx, now))
+	s.keepCopy(ctx)
+	return err
 }
 
 func (s *Service) sweepChunk(ctx context.Context, docs []store.Document) error {

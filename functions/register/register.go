@@ -43,6 +43,15 @@ type Deps struct {
 	DNS       DNS                                         // nil: there is no zone to keep in step
 
 	Version func(context.Context) (version string, ok bool) // of all records; see registry.Options
+	Copy    Copy                                            // nil: there is none
+}
+
+// Copy is a copy of all records that a process which begins can read at once.
+type Copy interface {
+	// Read returns the records as they were at a position of the store's feed, or an error where there is a doubt.
+	Read(ctx context.Context) ([]store.Document, store.Position, error)
+	// Update brings the copy up to date.
+	Update(ctx context.Context) error
 }
 
 // Service is the registry.
@@ -91,6 +100,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		OnError: func(err error) {
 			deps.Logger.Error("registry record cannot be read", slog.String("error", err.Error()))
 		},
+	}
+	if deps.Copy != nil {
+		options.Copy = deps.Copy.Read
 	}
 	s.registry, s.latest = registry.New(options), registry.New(latestOptions(options))
 	return s, nil

@@ -3,6 +3,7 @@ package register
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ func (d *Deps) SharedBy(cache *redis.Client, inner store.Store, env auth.Environ
 	d.Store = records.Uncached()
 	d.Told = &ToldShared{Redis: cache, Environment: env, Now: now}
 	d.Share = func(ctx context.Context, doc store.Document) error { return records.Observe(ctx, doc) }
+	d.Copy = rediscache.NewCopy(inner, cache, string(env), now)
 	d.Version = func(ctx context.Context) (string, bool) { return version(ctx, records, names) }
 }
 
@@ -46,4 +48,16 @@ func version(ctx context.Context, records *rediscache.Store, environments []stri
 		b.WriteString(strconv.FormatInt(int64(at), 10) + " ") // 0 of an environment that nothing happens in
 	}
 	return b.String(), true
+}
+
+// keepCopy brings the copy that processes begin with up to date. Failing that they read the store.
+func (s *Service) keepCopy(ctx context.Context) {
+	if s.deps.Copy == nil {
+		return
+	}
+	if err := s.deps.Copy.Update(ctx); err != nil {
+		s.deps.Logger.LogAttrs(ctx, slog.LevelWarn, "copy of the registry not kept", slog.String("error", err.Error()))
+		return
+	}
+	s.deps.Metrics.Succeeded("registry_copy", s.deps.Now())
 }

@@ -19,6 +19,7 @@ type cache struct {
 	store   store.Store
 	onError func(error)
 	version func(context.Context) (string, bool) // nil: there is none
+	copy    func(context.Context) ([]store.Document, store.Position, error)
 	current atomic.Pointer[Snapshot]
 	watched watchers
 
@@ -252,6 +253,7 @@ func (c *cache) readRecords(ctx context.Context, now time.Time) (changes, error)
 	if same {
 		return changes{skipped: true}, nil
 	}
+	c.start(ctx, now)
 	got, err := c.read(ctx, store.Services, now)
 	if err == nil {
 		c.mu.Lock()
@@ -259,6 +261,33 @@ func (c *cache) readRecords(ctx context.Context, now time.Time) (changes, error)
 		c.mu.Unlock()
 	}
 	return got, err
+}
+
+// copyTimeout bounds the reading of a copy: the store may be asked for as long again.
+const copyTimeout = 3 * time.Second
+
+// start spares the first reading what a copy of the records has. The copy is of a moment at which the feed is taken
+// up, so that what has changed since, or gone, is found there.
+func (c *cache) start(ctx context.Context, now time.Time) {
+	c.mu.Lock()
+	begun := c.filled || c.positions[store.Services] != 0
+	c.mu.Unlock()
+	if begun || c.copy == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, copyTimeout)
+	defer cancel()
+	docs, position, err := c.copy(ctx)
+	if err != nil || position <= 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.applyAll(docs, now)
+	next := *c.current.Load()
+	next.index = max(next.index, int64(position)) // what was removed before this is not known
+	c.show(&next)
+	c.positions[store.Services] = position
 }
 
 // applyAll takes documents in as one change of the snapshot.

@@ -62,6 +62,9 @@ type Options struct {
 	// while it stays the same the records are not read, though at least every fifth time all the same. ok is
 	// false while it is not known.
 	Version func(ctx context.Context) (version string, ok bool)
+	// Copy, where there is one, returns all records as they were at a position of the store's feed, for the first
+	// reading: then only what came after it is read. Its error means that there is none to be relied on.
+	Copy func(ctx context.Context) ([]store.Document, store.Position, error)
 }
 
 // Registry performs registrations on a store and answers reads from a snapshot of it. It is safe for
@@ -87,7 +90,7 @@ func New(o Options) *Registry {
 		rules: Rules{AllowLoopback: o.AllowLoopback, MinInterval: o.MinInterval},
 		cache: newCache(o.Store, onError),
 	}
-	r.cache.version = o.Version
+	r.cache.version, r.cache.copy = o.Version, o.Copy
 	r.fresh.cache = r.cache
 	r.fresh.bound = orElse(o.Freshness, time.Second)
 	r.fresh.maxStale = orElse(o.MaxStale, 24*time.Hour)

@@ -82,6 +82,7 @@ func (r *Registry) forget(ctx context.Context, call Call, id string, retention t
 		lease.If = store.AtGeneration(was.leaseGeneration)
 	}
 	writes := []store.Write{{Ref: recordRef(id), If: store.AtGeneration(was.generation)}, lease}
+	call.OccurredAt = judged.LeaseEnd // so that a command sent since then, and still on its way, does not come too late
 	if _, err := r.commit(ctx, call, writes); err != nil {
 		return Instance{}, err
 	}
