@@ -37,7 +37,8 @@ type zoned struct {
 
 func newZoned(t *testing.T) *zoned {
 	t.Helper()
-	z := &zoned{fixture: newFixture(t), zone: clouddnstest.New(t)}
+	z := &zoned{fixture: newFixture(t), zone: clouddnstest.New()}
+	t.Cleanup(z.zone.Close)
 	z.zone.Put(zone.Set{Key: zone.Key{Name: terraform, Type: "A"}, TTL: 300, Data: []string{"10.0.0.10"}})
 	z.service = z.another(t) // of RegistryChanged alone: others write the records
 	return z

@@ -25,7 +25,7 @@ func TestConfiguration(t *testing.T) {
 	t.Parallel()
 	base := describe(t, &config.Base{})
 	tables := map[string]string{"config": config.Markdown(base)}
-	names := []string{"`LOCAL_DIR=.local`", "`PORT=8080`"} // of isectl dev, whose flags they are
+	names := []string{"`DNS_PORT=`", "`LOCAL_DIR=.local`", "`PORT=8080`"} // of isectl dev, whose flags they are
 	for _, v := range base {
 		names = append(names, nameAndDefault(v))
 	}

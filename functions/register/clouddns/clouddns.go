@@ -42,14 +42,14 @@ func At(address string) []option.ClientOption {
 	return []option.ClientOption{option.WithEndpoint("http://" + address + "/"), option.WithoutAuthentication()}
 }
 
-func (z *Zone) service() (*dns.Service, error) {
+func (z *Zone) service(ctx context.Context) (*dns.Service, error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	if z.client != nil {
 		return z.client, nil
 	}
 	// The client outlives the request that is the first to need it.
-	client, err := dns.NewService(context.Background(), z.options...)
+	client, err := dns.NewService(context.WithoutCancel(ctx), z.options...)
 	if err != nil {
 		return nil, fmt.Errorf("open Cloud DNS: %w: %w", ErrUnavailable, err)
 	}
@@ -78,7 +78,7 @@ func (z *Zone) Under(ctx context.Context, alias string) ([]zone.Set, error) {
 var errTooMany = errors.New("more sets of records than a zone of the registry has")
 
 func (z *Zone) list(ctx context.Context, filter string) ([]zone.Set, error) {
-	client, err := z.service()
+	client, err := z.service(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (z *Zone) list(ctx context.Context, filter string) ([]zone.Set, error) {
 
 // Apply makes a change.
 func (z *Zone) Apply(ctx context.Context, c zone.Change) error {
-	client, err := z.service()
+	client, err := z.service(ctx)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,8 @@ func set(name, kind string, data ...string) zone.Set {
 
 func open(t *testing.T) (*clouddnstest.Server, *clouddns.Zone) {
 	t.Helper()
-	server := clouddnstest.New(t)
+	server := clouddnstest.New()
+	t.Cleanup(server.Close)
 	return server, clouddns.New(clouddnstest.Project, clouddnstest.Zone, clouddns.At(server.Address)...)
 }
 

@@ -14,7 +14,7 @@ var (
 	// ErrConflict means that the zone is not as the change was planned from: read again.
 	ErrConflict = errors.New("the zone has changed")
 	// ErrUnavailable means that Cloud DNS cannot be reached, or takes no more now: try later.
-	ErrUnavailable = errors.New("Cloud DNS is unavailable")
+	ErrUnavailable = errors.New("the zone is unavailable")
 	// ErrWrongZone means that the managed zone is another domain's.
 	ErrWrongZone = errors.New("not the registry's zone")
 )

@@ -64,12 +64,12 @@ func Plan(alias string, env auth.Environment, current, wanted []Set) (change Cha
 }
 
 // mark adds what becomes of the mark: it stands for as long as anything is the registry's.
-func (c *Change) mark(alias string, env auth.Environment, have map[Key]Set, types map[string]bool, any bool, wanted []Set) {
+func (c *Change) mark(alias string, env auth.Environment, have map[Key]Set, types map[string]bool, kept bool, wanted []Set) {
 	was, marked := have[markKey(alias)]
 	if marked && !markOf(was).ours(env) {
 		return
 	}
-	if !any {
+	if !kept {
 		if marked {
 			c.Deletions = append(c.Deletions, was)
 		}

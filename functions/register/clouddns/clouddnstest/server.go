@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"testing"
 
 	"google.golang.org/api/dns/v1"
 
@@ -29,6 +28,7 @@ const pageSize = 3 // small, so that every reading takes several
 // Server is a zone.
 type Server struct {
 	Address string // host:port
+	Close   func()
 
 	mu      sync.Mutex
 	sets    map[zone.Key]*dns.ResourceRecordSet
@@ -40,9 +40,8 @@ type Server struct {
 // Change is a change that was made.
 type Change struct{ Deletions, Additions []zone.Set }
 
-// New starts a zone that holds its SOA record alone.
-func New(t testing.TB) *Server {
-	t.Helper()
+// New starts a zone that holds its SOA record alone, until it is closed.
+func New() *Server {
 	s := &Server{sets: make(map[zone.Key]*dns.ResourceRecordSet)}
 	s.put(&dns.ResourceRecordSet{Name: zone.Domain, Type: "SOA", Ttl: 300, Rrdatas: []string{"ns. hostmaster. 1 2 3 4 5"}})
 	mux := http.NewServeMux()
@@ -50,7 +49,7 @@ func New(t testing.TB) *Server {
 	mux.HandleFunc("GET "+base+"/rrsets", s.failing(s.list))
 	mux.HandleFunc("POST "+base+"/changes", s.failing(s.change))
 	server := httptest.NewServer(mux)
-	t.Cleanup(server.Close)
+	s.Close = server.Close
 	s.Address = strings.TrimPrefix(server.URL, "http://")
 	return s
 }
