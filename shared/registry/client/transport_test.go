@@ -17,6 +17,7 @@ import (
 
 	"github.com/isectech/service-networking/shared/registry"
 	"github.com/isectech/service-networking/shared/registry/client"
+	"github.com/isectech/service-networking/shared/registry/client/clienttest"
 )
 
 // fleet is the instances of a service, by host, and a record of what they were asked.
@@ -344,4 +345,68 @@ func TestSecondAttemptsAreBounded(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Callers that say where they run call what is near.
+func TestNearFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f, c := start(t, func(o *client.Options) { o.Balance.Region, o.Balance.Zone = "europe-west1", "b" })
+		for _, zone := range []string{"a", "b", "c"} {
+			reg := instance("backend-services-" + zone)
+			reg.Region, reg.Metadata = "europe-west1", map[string]string{client.ZoneKey: zone}
+			f.Put(reg, registry.Healthy)
+		}
+		instances := &fleet{}
+		transport := &client.Transport{Client: c, Base: instances}
+		run := func() map[string]int {
+			for range 300 {
+				if _, err := call(t.Context(), transport, http.MethodPost, "https://backend-services/", "x"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, ids := instances.heard()
+			got := map[string]int{}
+			for _, id := range ids {
+				got[id]++
+			}
+			return got
+		}
+		if got := run(); got["backend-services-b"] != 300 {
+			t.Errorf("called %v", got)
+		}
+		instances.do("backend-services-b.run.test", status(500))
+		if got := run(); got["backend-services-b"] != 5 || got["backend-services-a"] < 100 || got["backend-services-c"] < 100 {
+			t.Errorf("the near one fails: called %v", got)
+		}
+	})
+}
+
+func BenchmarkTransport(b *testing.B) {
+	f := clienttest.New(b, time.Now, backend)
+	for n := range 100 {
+		f.Put(forever(fmt.Sprint("backend-services-", n)), registry.Healthy)
+	}
+	c, err := client.New(client.Options{
+		Server: "https://registry.test", Environment: "production", Now: time.Now, Seed: 1, HTTP: &http.Client{Transport: f},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close(context.WithoutCancel(b.Context()))
+	transport := &client.Transport{Client: c, Base: roundTrip(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+	})}
+	r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "https://backend-services/v1", nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		res, err := transport.RoundTrip(r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = res.Body.Close()
+	}
 }
