@@ -100,6 +100,21 @@ func TestAssertions(t *testing.T) {
 	}
 }
 
+// A caller cannot say itself from which network its forgeries come, whether or not it shows credentials of its own.
+func TestSourceOfForgedAssertions(t *testing.T) {
+	t.Parallel()
+	for _, more := range []string{"X-Request-ID", "X-Client-Cert-Present", "X-ISECTECH-Proxy-Marker"} {
+		f := newFixture(t)
+		f.form(t, "", url.Values{"grant_type": {grantJWTBearer}, "assertion": {"x.y.z"}}.Encode(), func(h http.Header) {
+			h.Set("X-Forwarded-For", "203.0.113.7")
+			h.Set(more, "true")
+		}).want(t, 400, "invalid_grant", auth.MalformedToken)
+		if logs := f.Logs.String(); !strings.Contains(logs, "source_network") || strings.Contains(logs, "203.0.113") {
+			t.Errorf("beside %s: %s", more, logs)
+		}
+	}
+}
+
 // The token of an operator is for the platform alone; a service account's is its service's.
 func TestExchange(t *testing.T) {
 	t.Parallel()

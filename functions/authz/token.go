@@ -97,13 +97,16 @@ func (s *Service) exchange(
 	return s.mint(w, r, st, g, form)
 }
 
-// client returns who the request's own credentials prove, which is nobody where it carries none.
+// client returns who the request's own credentials prove, which is nobody where it carries none. What only a proxy
+// may say, it says no more.
 func (s *Service) client(r *http.Request) (st *trust.State, principals []auth.Principal, err error) {
 	if authn.Present(r) {
 		st, principals, err = s.guard.Authenticate(r)
 		if auth.ReasonOf(err) != auth.NoCredentials { // what looked like one may have been taken off
 			return st, principals, err
 		}
+	} else {
+		s.guard.Clean(r)
 	}
 	st, err = s.trust.State(r.Context())
 	return st, nil, err
@@ -168,12 +171,16 @@ func (g *grant) named(st *trust.State, form httpx.Values) error {
 			return auth.Refuse(auth.IdentityMismatch, "client_id does not name the service of the request's credentials")
 		}
 	}
-	if id := form["service_id"]; id != "" {
-		if g.subject.IsOperator() || !registry.OwnsID(st, g.subject, id) {
-			return oauthError("invalid_request", "service_id: want "+g.subject.Alias()+"-<suffix>")
-		}
-		g.serviceID = id
+	id := form["service_id"]
+	switch {
+	case id == "":
+		return nil
+	case g.subject.IsOperator():
+		return oauthError("invalid_request", "service_id: an operator has no instances")
+	case !registry.OwnsID(st, g.subject, id):
+		return oauthError("invalid_request", "service_id: want "+g.subject.Alias()+"-<suffix>")
 	}
+	g.serviceID = id
 	return nil
 }
 

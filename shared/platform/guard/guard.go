@@ -57,7 +57,7 @@ func (g *Guard) Caller(r *http.Request, a Access) (auth.Principal, *trust.State,
 
 // Authenticate returns the caller as each credential of r shows it; see authn.Authenticator.
 func (g *Guard) Authenticate(r *http.Request) (*trust.State, []auth.Principal, error) {
-	g.clean(r)
+	g.Clean(r)
 	digest, err := bodyDigest(r)
 	if err != nil {
 		return nil, nil, err
@@ -69,7 +69,7 @@ func (g *Guard) Authenticate(r *http.Request) (*trust.State, []auth.Principal, e
 // proxy the signature is that of the forwarded request. That request is returned where there is one.
 func (g *Guard) AuthenticateFor(r *http.Request) (*trust.State, []auth.Principal, authn.Original, error) {
 	original, forwarded := authn.Original{}, false
-	if g.clean(r) {
+	if g.Clean(r) {
 		var err error
 		if original, forwarded, err = authn.Forwarded(r); err != nil {
 			return nil, nil, authn.Original{}, g.refuse(r, unproven(r, nil), err)

@@ -105,8 +105,9 @@ func (g *Guard) source(r *http.Request) security.Source {
 	return security.Source{Address: authn.Peer(r)}
 }
 
-// clean takes off r what only a proven proxy may say, and reports whether one said it.
-func (g *Guard) clean(r *http.Request) bool {
+// Clean takes off r what only a proven proxy may say, and reports whether one said it. It is for requests that carry
+// no credentials: to judge a request cleans it, which works once.
+func (g *Guard) Clean(r *http.Request) bool {
 	proven, stripped := g.Hops.Clean(r)
 	if len(stripped) > 0 {
 		headers := strings.Join(stripped, " ")
