@@ -52,7 +52,7 @@ func writeInactive(w http.ResponseWriter) error {
 func worth(c token.Claims, st *trust.State) (auth.Scopes, bool) {
 	d := st.Policy.Decide(policy.Question{
 		Caller: c.Subject, Environment: c.Environment, Held: c.Scopes,
-		Revoked: st.Revoked(authn.PrincipalOf(c)), Quarantined: st.Quarantined(c.Subject),
+		Revoked: st.Revoked(authn.PrincipalOf(&c)), Quarantined: st.Quarantined(c.Subject),
 	})
 	return d.Scopes, d.Allow
 }

@@ -165,9 +165,10 @@ func Environments() []Environment { return []Environment{Production, Staging, De
 
 // ParseEnvironment parses the name of an environment.
 func ParseEnvironment(s string) (Environment, error) {
-	switch e := Environment(s); e {
-	case Production, Staging, Development:
-		return e, nil
+	for _, e := range [...]Environment{Production, Staging, Development} {
+		if s == string(e) {
+			return e, nil // and not s, which may be part of something larger
+		}
 	}
 	return "", fmt.Errorf("environment %q: %w: want production, staging or development", clip(s), ErrMalformed)
 }

@@ -130,7 +130,7 @@ func (d *decider) decide(ctx context.Context, raw string) bool {
 	if err != nil {
 		return false
 	}
-	p := authn.PrincipalOf(*claims)
+	p := authn.PrincipalOf(claims)
 	return st.Policy.Decide(policy.Question{
 		Caller: p.Subject, Environment: p.Environment, Target: targetSubject, Audience: p.Audience,
 		Held: p.Scopes, Required: auth.APIRead,

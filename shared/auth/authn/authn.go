@@ -79,7 +79,7 @@ func (a *Authenticator) Authenticate(r *http.Request, original Original, service
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, PrincipalOf(*claims))
+		found = append(found, PrincipalOf(claims))
 	}
 	if hasCertificate {
 		p, err := a.certificate(r, services)
@@ -170,7 +170,7 @@ func bearerToken(h http.Header) (raw string, present bool, err error) {
 
 // PrincipalOf returns who the bearer of a token with these claims is. With a Certificate the token is bound to it:
 // whoever cannot see the sender's certificate refuses it.
-func PrincipalOf(c token.Claims) auth.Principal {
+func PrincipalOf(c *token.Claims) auth.Principal {
 	return auth.Principal{
 		Subject:     c.Subject,
 		ServiceID:   c.ServiceID,

@@ -210,7 +210,7 @@ func TestWhoseConnection(t *testing.T) {
 // A token says what it is bound to, also to those who judge it by themselves.
 func TestBoundPrincipal(t *testing.T) {
 	t.Parallel()
-	if p := authn.PrincipalOf(token.Claims{Thumbprint: thumb}); p.Certificate != thumb || p.Serial != "" {
+	if p := authn.PrincipalOf(&token.Claims{Thumbprint: thumb}); p.Certificate != thumb || p.Serial != "" {
 		t.Errorf("%+v", p)
 	}
 }

@@ -18,6 +18,8 @@ const (
 	cacheWays = 8
 	// maxCached is the length of the longest token that is remembered; the platform's own are a third of it.
 	maxCached = 2 << 10
+	// hashed is how much of a token's end is hashed: of its signature, half of which is as random as any hash.
+	hashed = 32
 )
 
 // Cache remembers tokens whose signature and form a Verifier has found good, and what they say, so that the
@@ -84,7 +86,7 @@ func (c *Cache) find(raw string) *cached {
 	if c == nil || len(raw) > maxCached {
 		return nil
 	}
-	hash := maphash.String(c.seed, raw)
+	hash := c.hash(raw)
 	set := &c.sets[hash&c.mask]
 	for i := range set.hashes {
 		if set.hashes[i].Load() != hash {
@@ -99,6 +101,9 @@ func (c *Cache) find(raw string) *cached {
 	}
 	return nil
 }
+
+// hash finds tokens. Others may end alike, but only those that were verified are here.
+func (c *Cache) hash(raw string) uint64 { return maphash.String(c.seed, raw[max(len(raw)-hashed, 0):]) }
 
 // keep remembers a token that was found good at a time.
 func (v *Verifier) keep(raw string, key Key, claims Claims, now time.Time) *Claims {
@@ -119,7 +124,7 @@ func (v *Verifier) keep(raw string, key Key, claims Claims, now time.Time) *Clai
 // put gives a token the place of one that has expired or has not been asked about for longest, as nearly as one bit
 // can tell.
 func (c *Cache) put(t *cached, now time.Time) {
-	hash := maphash.String(c.seed, t.raw)
+	hash := c.hash(t.raw)
 	set := &c.sets[hash&c.mask]
 	c.fill.Lock()
 	defer c.fill.Unlock()

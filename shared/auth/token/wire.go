@@ -53,6 +53,9 @@ func (w *wireClaims) claims() (Claims, error) {
 	if !validTokenID(c.ID) || !printable(c.Audience) {
 		return Claims{}, malformed("jti and aud are printable text that is not empty")
 	}
+	if target, err := auth.ParseSubject(c.Audience); err == nil {
+		c.Audience = target.String() // of which there is one in memory, which decisions compare at a glance
+	}
 	if w.ServiceID.set && !auth.ValidID(c.ServiceID) {
 		return Claims{}, malformed("service_id is not an id")
 	}

@@ -66,7 +66,7 @@ func (c Commands) verify(ctx context.Context, raw string) (auth.Principal, error
 	if claims.Thumbprint != "" {
 		return auth.Principal{}, auth.Refuse(auth.IdentityMismatch, "the command's access token is bound to a client certificate, which no message can show")
 	}
-	return authn.PrincipalOf(claims), nil
+	return authn.PrincipalOf(&claims), nil
 }
 
 // Refused reports that a command was refused, for want of a credential or of a right: p is its sender, zero
