@@ -184,6 +184,8 @@ func (l *Lease) register(ctx context.Context) error {
 	l.mu.Lock()
 	reg := l.reg
 	l.mu.Unlock()
+	ctx, end := outlast(ctx, registerGrace)
+	defer end()
 	ctx, cancel := context.WithTimeout(ctx, patience(reg))
 	defer cancel()
 	var instance registry.Instance
@@ -212,7 +214,7 @@ func (l *Lease) path() string { return servicesPath + "/" + url.PathEscape(l.id)
 // note remembers how an attempt ended, and tells of the first that fails and the first that does not.
 func (l *Lease) note(instance registry.Instance, err error) error {
 	if err != nil && l.kept.Err() != nil {
-		return err // its own end
+		return err // of its own end
 	}
 	if err != nil {
 		err = fmt.Errorf("instance %s: %w", l.id, err)

@@ -263,3 +263,45 @@ func TestLeavingIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// A registration that is under way when the instance is to leave does not take effect after the leaving.
+func TestLeavingOvertakesNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f, c := start(t, func(o *client.Options) {
+			inner := o.HTTP.Transport
+			o.HTTP = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				if r.Method != http.MethodPost {
+					return inner.RoundTrip(r)
+				}
+				type answer struct {
+					res *http.Response
+					err error
+				}
+				answered := make(chan answer, 1)
+				go func() { //nolint:contextcheck // it takes its time, whether or not anyone waits
+					time.Sleep(time.Second)
+					res, err := inner.RoundTrip(r.WithContext(context.WithoutCancel(r.Context()))) //nolint:bodyclose // its reader closes it
+					answered <- answer{res, err}
+				}()
+				select {
+				case a := <-answered:
+					return a.res, a.err
+				case <-r.Context().Done():
+					return nil, r.Context().Err()
+				}
+			})}
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(500*time.Millisecond, cancel)
+		l, err := c.Register(ctx, instance("backend-services-1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-l.Done()
+		time.Sleep(10 * time.Second)
+		if i, ok := f.Get("backend-services-1"); ok {
+			t.Errorf("it is back: %+v", i)
+		}
+	})
+}

@@ -12,6 +12,23 @@ import (
 // leaveTimeout bounds all of leaving but the drain: Cloud Run grants 10 s.
 const leaveTimeout = 6 * time.Second
 
+// registerGrace is how long an attempt to register may go on when the instance is to leave: one that were broken off
+// could still take effect after the instance was removed.
+const registerGrace = 2 * time.Second
+
+// outlast returns a context that ends so long after another.
+func outlast(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	longer, end := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		sleep(longer, by)
+		end()
+	})
+	return longer, func() {
+		stop()
+		end()
+	}
+}
+
 // leave sets the instance to stopping, so that callers learn of it, lets them, and removes it. What was never
 // heard of by the registry, or has no lease, needs no leaving.
 func (l *Lease) leave() error {
