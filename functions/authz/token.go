@@ -53,7 +53,7 @@ func (s *Service) issue(w http.ResponseWriter, r *http.Request) (map[string]any,
 	if err != nil {
 		return nil, err
 	}
-	var who auth.Principal
+	who := auth.Principal{Method: auth.MethodNone}
 	if len(principals) > 0 {
 		who = principals[0]
 	}
@@ -77,6 +77,9 @@ func (s *Service) exchange(
 	case grantClientCredentials:
 		g, err = s.clientCredentials(st, principals, form)
 	case grantJWTBearer:
+		if len(principals) == 0 {
+			who.Method = auth.MethodJWT
+		}
 		g, err = s.jwtBearer(r, st, principals, form)
 	case "":
 		err = oauthError("invalid_request", "grant_type is missing")
@@ -278,6 +281,7 @@ func (s *Service) mint(w http.ResponseWriter, r *http.Request, st *trust.State, 
 	if err != nil {
 		return nil, err
 	}
+	s.guard.Metrics.AuthAttempt(string(g.method), string(auth.Allowed))
 	s.deps.Logger.LogAttrs(r.Context(), slog.LevelInfo, "access token issued",
 		slog.String("auth_method", string(g.method)), slog.String("service_name", g.subject.String()),
 		slog.String("service_id", g.serviceID), slog.String("environment", string(g.environment)),

@@ -146,3 +146,42 @@ func TestTokenErrors(t *testing.T) {
 		t.Errorf("a token may be cached: %v", a.Header())
 	}
 }
+
+// Who gets a token, or is let through, is counted like who is not.
+func TestAttemptsAreCounted(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	jwtBearer := "grant_type=" + url.QueryEscape(grantJWTBearer) + "&assertion="
+	for _, step := range []struct {
+		ask  func()
+		want string
+	}{
+		{func() { f.form(t, gateway, "grant_type=client_credentials", nil) }, `method="api_key",result="allowed"`},
+		{func() { f.form(t, gateway, "grant_type=client_credentials&audience=nobody", nil) }, `method="api_key",result="unknown_service"`},
+		{func() { f.form(t, "", jwtBearer+f.idToken(t, nil), nil) }, `method="jwt",result="allowed"`},
+		{func() { f.form(t, "", jwtBearer+"x.y.z", nil) }, `method="jwt",result="malformed_token"`},
+		{func() { f.form(t, "", "grant_type=client_credentials", nil) }, `method="none",result="no_credentials"`},
+		{func() {
+			f.form(t, "", "grant_type=client_credentials", presents(frontend, "production"))
+		}, `method="mtls",result="allowed"`},
+	} {
+		step.ask()
+		if got := f.attempts(step.want); got != "1" {
+			t.Errorf("%s: %q", step.want, got)
+		}
+	}
+	f.get(t, "/internal/auth/validate", f.Token(t, gateway, backend, auth.APIRead)).want(t, 200, "", auth.Allowed)
+	if got := f.attempts(`method="jwt",result="allowed"`); got != "2" {
+		t.Errorf("validated: %q", got)
+	}
+}
+
+// attempts returns how many attempts to authenticate have been counted under these labels.
+func (f *fixture) attempts(labels string) string {
+	w := httptest.NewRecorder()
+	f.deps.Metrics.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	_, after, _ := strings.Cut(w.Body.String(), "service_auth_attempts_total{"+labels)
+	_, after, _ = strings.Cut(after, "} ")
+	count, _, _ := strings.Cut(after, "\n")
+	return count
+}

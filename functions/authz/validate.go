@@ -122,7 +122,9 @@ func (s *Service) judge(v *verdict, r *http.Request, st *trust.State, credential
 	v.detail = detailOf(v.evidence)
 	if v.Reason != auth.Allowed {
 		s.guard.Refused(r, p, v.Required&adminScopes != 0, auth.Refuse(v.Reason, v.detail))
+		return nil
 	}
+	s.guard.Metrics.AuthAttempt(string(p.Method), string(auth.Allowed))
 	return nil
 }
 
@@ -172,12 +174,13 @@ func refusalDetail(err error) string {
 // answer writes a verdict, and the one line of log that every denial and a share of the allows gets.
 func (s *Service) answer(w http.ResponseWriter, r *http.Request, v *verdict) error {
 	id, err := s.seal(r.Context(), v.evidence)
-	if err != nil {
+	if err != nil && v.Reason == auth.Allowed {
 		return err
 	}
 	s.record(r, v, id)
 	var explained policy.Explanation
 	if v.explain {
+		var err error
 		if explained, err = s.explain(r, v.evidence); err != nil {
 			return err
 		}
@@ -188,7 +191,10 @@ func (s *Service) answer(w http.ResponseWriter, r *http.Request, v *verdict) err
 			refused = httpx.RateLimited(v.quota.header())
 		}
 		refused.Fields["valid"], refused.Fields["decision"] = false, effect(v.Reason)
-		refused.Fields["policy_version"], refused.Fields["decision_id"] = v.PolicyVersion, id
+		refused.Fields["policy_version"] = v.PolicyVersion
+		if refused.Err = err; err == nil { // or else no key was in reach to make an id with: a denial it is all the same
+			refused.Fields["decision_id"] = id
+		}
 		if v.Reason == auth.InsufficientScope {
 			refused.Fields["required"] = v.required()
 		}
