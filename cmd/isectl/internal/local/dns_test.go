@@ -11,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/isectech/service-networking/cmd/isectl/internal/local"
+	"github.com/isectech/service-networking/functions/register/clouddns/clouddnstest"
 )
 
 // dig asks the platform's name server.
@@ -96,6 +97,38 @@ func TestDNSPort(t *testing.T) {
 		})
 		if err == nil || !strings.HasPrefix(err.Error(), "DNS_PORT: ") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("port %s: %v", bad, err)
+		}
+	}
+}
+
+// With a managed zone to keep in step, changes reach it by their events.
+func TestManagedZone(t *testing.T) {
+	t.Parallel()
+	zone := clouddnstest.New()
+	t.Cleanup(zone.Close)
+	p := mustRun(t, newDir(t), map[string]string{
+		"DNS_ZONE": clouddnstest.Zone, "GOOGLE_CLOUD_PROJECT": clouddnstest.Project, "CLOUD_DNS_EMULATOR_HOST": zone.Address,
+	})
+	body := `{"service_id":"backend-services-001","service_name":"` + backend + `","environment":"production","endpoints":[{"name":"api","url":"http://10.1.2.3"}]}`
+	if code, answer := p.request(t, http.MethodPost, "/internal/registry/register", body, p.bearer(t, backend)); code != http.StatusCreated {
+		t.Fatalf("register: %d %v", code, answer)
+	}
+	const name = "backend.internal.isectech.com."
+	deadline := time.After(time.Minute)
+	for len(zone.Data(name, "A")) == 0 {
+		select {
+		case <-deadline:
+			t.Fatalf("the zone holds %v", zone.Sets())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	// The local server answers the same: what the zone holds, mark and all.
+	for _, s := range zone.Sets() {
+		if !strings.HasSuffix(s.Name, name) {
+			continue
+		}
+		if _, got := p.dig(t, "udp", s.Name, dns.StringToType[s.Type]); !cmp.Equal(got, s.Data) {
+			t.Errorf("%s %s: %v, and in the zone %v", s.Name, s.Type, got, s.Data)
 		}
 	}
 }
