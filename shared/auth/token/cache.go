@@ -33,6 +33,8 @@ type Cache struct {
 	sets []cacheSet // a power of two of them
 	mask uint64
 	fill sync.Mutex // held by whoever adds; finding takes no lock
+
+	header atomic.Pointer[knownHeader] // of the token that was verified last
 }
 
 // cacheSet is the places of all tokens whose hash ends alike. The hashes lie together, so that a token that is
@@ -105,8 +107,16 @@ func (c *Cache) find(raw string) *cached {
 // hash finds tokens. Others may end alike, but only those that were verified are here.
 func (c *Cache) hash(raw string) uint64 { return maphash.String(c.seed, raw[max(len(raw)-hashed, 0):]) }
 
-// keep remembers a token that was found good at a time.
-func (v *Verifier) keep(raw string, key Key, claims Claims, now time.Time) *Claims {
+// lastHeader returns the header of the token that was verified last; nil where there is none.
+func (c *Cache) lastHeader() *knownHeader {
+	if c == nil {
+		return nil
+	}
+	return c.header.Load()
+}
+
+// keep remembers a token that was found good.
+func (v *Verifier) keep(raw string, c compact, claims Claims) *Claims {
 	if v.Cache == nil || len(raw) > maxCached {
 		return &claims
 	}
@@ -115,38 +125,33 @@ func (v *Verifier) keep(raw string, key Key, claims Claims, now time.Time) *Clai
 		begin = claims.NotBefore
 	}
 	t := &cached{
-		raw: strings.Clone(raw), by: v, from: begin.Add(-v.leeway()), until: claims.ExpiresAt.Add(v.leeway()), claims: claims, key: key,
+		raw: strings.Clone(raw), by: v, from: begin.Add(-v.leeway()), until: claims.ExpiresAt.Add(v.leeway()), claims: claims, key: c.key,
 	}
-	v.Cache.put(t, now)
+	if last := v.Cache.lastHeader(); last == nil || last.head != c.head {
+		v.Cache.header.Store(&knownHeader{strings.Clone(c.head), c.header})
+	}
+	v.Cache.put(t)
 	return &t.claims
 }
 
-// put gives a token the place of one that has expired or has not been asked about for longest, as nearly as one bit
-// can tell.
-func (c *Cache) put(t *cached, now time.Time) {
+// put gives a token the place of one that has not been asked about for longest, as nearly as one bit can tell. No one
+// asks about what has expired.
+func (c *Cache) put(t *cached) {
 	hash := c.hash(t.raw)
 	set := &c.sets[hash&c.mask]
 	c.fill.Lock()
 	defer c.fill.Unlock()
-	i := set.place(t.raw, now)
+	i := set.place(t.raw, hash)
 	set.hashes[i].Store(hash)
 	set.tokens[i].Store(t)
 }
 
 // place returns where a token belongs.
-func (s *cacheSet) place(raw string, now time.Time) int {
-	free := -1
+func (s *cacheSet) place(raw string, hash uint64) int {
 	for i := range s.tokens {
-		t := s.tokens[i].Load()
-		if t != nil && t.raw == raw { // by whoever verified it at the same time
+		if t := s.tokens[i].Load(); t == nil || s.hashes[i].Load() == hash && t.raw == raw { // by whoever verified it at the same time
 			return i
 		}
-		if t == nil || now.After(t.claims.ExpiresAt.Add(MaxLeeway)) {
-			free = i
-		}
-	}
-	if free >= 0 {
-		return free
 	}
 	for {
 		i := s.hand

@@ -11,6 +11,7 @@ import (
 
 // compact is a token taken apart, its signature not yet verified.
 type compact struct {
+	head      string // the header as it stands there
 	header    header
 	payload   []byte
 	signed    string // what the signature covers
@@ -28,17 +29,23 @@ type header struct {
 	Base64    jsontext.Value `json:"b64"`
 }
 
+// knownHeader is the header of a token that was verified, as it stands there. A key's tokens all have the same.
+type knownHeader struct {
+	head   string
+	header header
+}
+
 // split takes a token apart and checks its form, short of the payload's content.
-func split(raw string) (compact, error) {
-	c, err := cut(raw)
+func split(raw string, known *knownHeader) (compact, error) {
+	c, err := cut(raw, known)
 	if err != nil {
 		return compact{}, err
 	}
 	return c, c.header.check()
 }
 
-// cut takes a token apart, whatever its header says.
-func cut(raw string) (compact, error) {
+// cut takes a token apart, whatever its header says. A header that is known need not be read.
+func cut(raw string, known *knownHeader) (compact, error) {
 	if len(raw) > MaxSize {
 		return compact{}, malformed("longer than 8 KiB")
 	}
@@ -47,13 +54,17 @@ func cut(raw string) (compact, error) {
 	if !ok1 || !ok2 { // one segment more leaves a dot in the signature, which is no base64url
 		return compact{}, malformed("not three segments")
 	}
-	headJSON, errHead := decodeSegment(head)
 	payload, errBody := decodeSegment(body)
 	signature, errSig := decodeSegment(sig)
+	c := compact{head: head, payload: payload, signed: raw[:len(head)+1+len(body)], signature: signature}
+	if known != nil && known.head == head && errBody == nil && errSig == nil {
+		c.header = known.header
+		return c, nil
+	}
+	headJSON, errHead := decodeSegment(head)
 	if errHead != nil || errBody != nil || errSig != nil {
 		return compact{}, malformed("a segment is not strict base64url")
 	}
-	c := compact{payload: payload, signed: raw[:len(head)+1+len(body)], signature: signature}
 	if err := decodeStrict(headJSON, &c.header, "header"); err != nil {
 		return compact{}, err
 	}

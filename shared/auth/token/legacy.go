@@ -54,7 +54,7 @@ func (l *Legacy) VerifyAt(ctx context.Context, raw string, at Moment) (*Claims, 
 	if l.Next == nil || l.Next.Now == nil || l.Secret == nil || l.KeyID == "" {
 		return nil, errIncomplete
 	}
-	c, err := cut(raw)
+	c, err := cut(raw, l.Next.Cache.lastHeader())
 	if err != nil || c.header.Algorithm.value != HS256 || c.header.KeyID.value != l.KeyID {
 		return l.Next.VerifyAt(ctx, raw, at)
 	}

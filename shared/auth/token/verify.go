@@ -78,7 +78,7 @@ func (v *Verifier) VerifyAt(ctx context.Context, raw string, at Moment) (*Claims
 	if err != nil {
 		return nil, err
 	}
-	return v.keep(raw, c.key, claims, at.Now), nil
+	return v.keep(raw, c, claims), nil
 }
 
 // verifyClaims judges the claims of a token whose signature is good.
@@ -128,7 +128,7 @@ func (v *Verifier) verifySignature(ctx context.Context, raw string) (compact, er
 	if v.Keys == nil {
 		return compact{}, errIncomplete
 	}
-	c, err := split(raw)
+	c, err := split(raw, v.Cache.lastHeader())
 	if err != nil {
 		return compact{}, err
 	}
