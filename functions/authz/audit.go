@@ -30,9 +30,9 @@ func clipAll(words []string) []string {
 // recordNoToken logs that a token was refused to someone whose own credentials, where there were any, are good.
 // One that was refused for what the request's form is says nothing about the caller, and is no security event.
 func (s *Service) recordNoToken(r *http.Request, who auth.Principal, err error) {
-	reason, code := auth.ReasonOf(err), "unauthenticated"
+	reason, code, privileged := auth.ReasonOf(err), "unauthenticated", false
 	if o, ok := errors.AsType[*oauthRefusal](err); ok {
-		code = o.code
+		code, privileged = o.code, o.privileged
 	} else if reason == "" {
 		code = "error"
 	}
@@ -42,7 +42,7 @@ func (s *Service) recordNoToken(r *http.Request, who auth.Principal, err error) 
 		slog.String("detail", telemetry.Scrub(detail)), slog.String("auth_method", string(who.Method)),
 		slog.String("service_name", who.Subject.String()), slog.String("environment", string(who.Environment)))
 	if reason != "" {
-		s.guard.Refused(r, who, false, err)
+		s.guard.Refused(r, who, privileged, err)
 	}
 }
 

@@ -200,6 +200,12 @@ func TestSecurityEvents(t *testing.T) {
 		"a token for nobody": {func(t *testing.T, f *fixture) {
 			f.form(t, frontend, "grant_type=client_credentials&audience=backend", nil).want(t, 400, "invalid_target", auth.UntrustedEdge)
 		}, []string{"scope_violation medium " + frontend}},
+		"a token for more than is granted": {func(t *testing.T, f *fixture) {
+			f.form(t, frontend, "grant_type=client_credentials&scope=metrics:read", nil).want(t, 400, "invalid_scope", auth.InsufficientScope)
+		}, []string{"scope_violation medium " + frontend}},
+		"a token that would be an admin's": {func(t *testing.T, f *fixture) {
+			f.form(t, frontend, "grant_type=client_credentials&scope=admin:write", nil).want(t, 400, "invalid_scope", auth.InsufficientScope)
+		}, []string{"privilege_violation high " + frontend}},
 		"two networks": {func(t *testing.T, f *fixture) {
 			bearer := f.Token(t, gateway, backend, auth.APIRead)
 			for _, address := range []string{"10.0.0.1", "10.0.0.1", "203.0.113.7", "10.0.0.1"} {

@@ -253,13 +253,16 @@ func (s *Service) mint(w http.ResponseWriter, r *http.Request, st *trust.State, 
 	if !d.Allow {
 		return nil, noToken(d.Reason, g.subject, audience, st)
 	}
-	scopes := d.Scopes
+	asked := auth.AllScopes
 	if form.Has("scope") {
-		asked, _ := auth.ParseScopes(form["scope"])
-		scopes &= asked
+		asked, _ = auth.ParseScopes(form["scope"])
 	}
+	scopes := d.Scopes & asked
 	if scopes == 0 {
-		return nil, &oauthRefusal{code: "invalid_scope", cause: auth.Refuse(auth.InsufficientScope, "none of the scopes asked for is granted")}
+		return nil, &oauthRefusal{
+			code: "invalid_scope", cause: auth.Refuse(auth.InsufficientScope, "none of the scopes asked for is granted"),
+			privileged: form.Has("scope") && asked&adminScopes != 0,
+		}
 	}
 	if err := s.takeForToken(w, r, st, g); err != nil {
 		return nil, err
@@ -332,8 +335,9 @@ func readForm(r *http.Request) (httpx.Values, error) {
 
 // oauthRefusal is a refusal with an error code of RFC 6749, RFC 7523 or RFC 8707.
 type oauthRefusal struct {
-	code  string
-	cause error
+	code       string
+	cause      error
+	privileged bool // an admin scope was asked for
 }
 
 func (o *oauthRefusal) Error() string { return o.code + ": " + o.cause.Error() }
