@@ -217,7 +217,11 @@ func (s *Service) decision(w http.ResponseWriter, r *http.Request) error {
 // explain lists the rules that a decision considered, and what would change its outcome.
 func (s *Service) explain(r *http.Request, e evidence) (policy.Explanation, error) {
 	if e.Caller == "" { // refused before the policy had a say
-		refused := policy.Rule{Rule: "authentication", Outcome: policy.Failed, Detail: "The request's credentials were refused: " + string(e.Reason) + "."}
+		said := "The request's credentials were refused: "
+		if e.Reason.Status() == http.StatusServiceUnavailable {
+			said = "The request's credentials could not be judged: "
+		}
+		refused := policy.Rule{Rule: "authentication", Outcome: policy.Failed, Detail: said + string(e.Reason) + "."}
 		return policy.Explanation{Rules: []policy.Rule{refused}}, nil
 	}
 	p, err := s.policyVersion(r.Context(), e.PolicyVersion)

@@ -10,6 +10,8 @@ import (
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/authn"
 	"github.com/isectech/service-networking/shared/auth/policy"
+	"github.com/isectech/service-networking/shared/store"
+	"github.com/isectech/service-networking/shared/store/storetest"
 )
 
 // rules returns what the answer says of the rules considered: the outcome of each stage, and of each edge by its path.
@@ -67,6 +69,27 @@ func TestValidateExplained(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// With nothing in reach to judge by, and none of the keys that make ids, a denial is one all the same: it says so and is
+// recorded.
+func TestDenialWithoutTheStore(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	bearer := f.Token(t, gateway, backend, auth.APIRead)
+	for _, call := range []string{storetest.CallGet, storetest.CallChanges, storetest.CallQuery} {
+		f.store.Fail(call, -1, store.ErrUnavailable)
+	}
+	a := f.get(t, validatePath+"?explain=true", bearer, headerTargetService, backend)
+	a.want(t, 503, "unavailable", auth.PolicyUnavailable)
+	if a.body["valid"] != false || a.text("decision") != "deny" || a.body["decision_id"] != nil || a.Header().Get("Retry-After") == "" ||
+		a.rules(t)["authentication"] != string(policy.Failed) {
+		t.Errorf("%s, headers %v", a.Body, a.Header())
+	}
+	if logs := f.Logs.String(); strings.Count(logs, `"msg":"authorization decision","decision":"deny","reason":"policy_unavailable"`) != 1 ||
+		!strings.Contains(logs, `"msg":"request failed","status":503,"code":"unavailable","cause":"unavailable: `) || strings.Contains(a.Body.String(), "revocations") {
+		t.Errorf("%s", logs)
 	}
 }
 
