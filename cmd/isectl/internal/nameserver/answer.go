@@ -110,7 +110,7 @@ func (a *answerer) resolve(ctx context.Context, reply *dns.Msg, q dns.Question) 
 	}
 	n := node{name: name, sets: sets, version: version}
 	if q.Qtype == dns.TypeANY && n.exists() { // RFC 8482: one small record for all
-		reply.Answer = []dns.RR{&dns.HINFO{Hdr: rrHeader(q.Name, dns.TypeHINFO, zone.DefaultTTL), Cpu: "RFC8482"}}
+		reply.Answer = []dns.RR{&dns.HINFO{Hdr: rrHeader(q.Name, dns.TypeHINFO), Cpu: "RFC8482"}}
 		return
 	}
 	reply.Answer = n.records(q.Name, q.Qtype)

@@ -263,7 +263,7 @@ func serve(t *testing.T, n int) *Server {
 		if err := <-ended; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
-		if conn, err := net.Dial("tcp", s.Address()); err == nil {
+		if conn, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", s.Address()); err == nil {
 			_ = conn.Close()
 			t.Error("the port is still open")
 		}

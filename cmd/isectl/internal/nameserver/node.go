@@ -41,7 +41,7 @@ func (n node) records(asked string, kind uint16) []dns.RR {
 		case dns.TypeSOA:
 			return []dns.RR{n.soa(asked)}
 		case dns.TypeNS:
-			return []dns.RR{&dns.NS{Hdr: rrHeader(asked, dns.TypeNS, zone.DefaultTTL), Ns: self}}
+			return []dns.RR{&dns.NS{Hdr: rrHeader(asked, dns.TypeNS), Ns: self}}
 		}
 		return nil
 	}
@@ -52,7 +52,7 @@ func (n node) records(asked string, kind uint16) []dns.RR {
 		}
 	}
 	if len(n.sets) == 0 && n.name == self && kind == dns.TypeA {
-		list = append(list, &dns.A{Hdr: rrHeader(asked, dns.TypeA, zone.DefaultTTL), A: []byte{127, 0, 0, 1}})
+		list = append(list, &dns.A{Hdr: rrHeader(asked, dns.TypeA), A: []byte{127, 0, 0, 1}})
 	}
 	for _, rr := range list {
 		rr.Header().Name = asked
@@ -86,7 +86,7 @@ func (n node) targets(answer []dns.RR) []dns.RR {
 // soa returns the zone's record of itself, which also says for how long it may be believed that something is not there.
 func (n node) soa(asked string) dns.RR {
 	return &dns.SOA{
-		Hdr: rrHeader(asked, dns.TypeSOA, zone.DefaultTTL), Ns: self, Mbox: mailbox,
+		Hdr: rrHeader(asked, dns.TypeSOA), Ns: self, Mbox: mailbox,
 		Serial:  uint32(n.version / 1e6), //nolint:gosec // G115: serial numbers go round (RFC 1982)
 		Refresh: 60, Retry: 10, Expire: 600, Minttl: negativeTTL,
 	}
@@ -96,8 +96,8 @@ func (n node) soa(asked string) dns.RR {
 // started should not be missed for long.
 const negativeTTL = 5
 
-func rrHeader(name string, kind uint16, ttl uint32) dns.RR_Header {
-	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: ttl}
+func rrHeader(name string, kind uint16) dns.RR_Header {
+	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: zone.DefaultTTL}
 }
 
 // parse reads the records of a set. None that zone.Records makes fails to be read.

@@ -12,6 +12,17 @@ import (
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
+// dial opens a connection for as long as the test lasts.
+func dial(t *testing.T, s *Server) net.Conn {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
 // Clients ask over UDP and TCP, many at once, and one after the other over one connection.
 func TestServer(t *testing.T) {
 	t.Parallel()
@@ -48,11 +59,7 @@ func TestServerCrowded(t *testing.T) {
 	t.Parallel()
 	s := serve(t, 1)
 	for range 2 {
-		conn, err := net.Dial("tcp", s.Address())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close() }()
+		conn := dial(t, s)
 		if _, err := conn.Write([]byte{0, 3, 1, 2, 3}); err != nil {
 			t.Fatal(err)
 		}
@@ -61,11 +68,7 @@ func TestServerCrowded(t *testing.T) {
 		}
 	}
 	for range maxConnections + 8 {
-		conn, err := net.Dial("tcp", s.Address())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close() }()
+		dial(t, s)
 	}
 	client := dns.Client{Timeout: 30 * time.Second}
 	if _, _, err := client.Exchange(question(backend, dns.TypeA), s.Address()); err != nil {
@@ -75,7 +78,7 @@ func TestServerCrowded(t *testing.T) {
 
 func TestPortTaken(t *testing.T) {
 	t.Parallel()
-	packets, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	packets, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
