@@ -36,7 +36,7 @@ func TestIsTerminal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer file.Close()
+		t.Cleanup(func() { _ = file.Close() })
 		if isTerminal(file) {
 			t.Errorf("%s is taken for a person", name)
 		}
