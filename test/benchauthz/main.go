@@ -136,6 +136,9 @@ func (b *bench) startOPA(ctx context.Context, questions []example) error {
 	if err != nil {
 		return err
 	}
+	if err := b.opaInProcess(ctx, binary, data, questions[0]); err != nil {
+		return err
+	}
 	for _, cached := range []bool{false, true} {
 		address, err := load.FreeAddress(ctx)
 		if err != nil {

@@ -23,9 +23,14 @@ func validateRequest(raw, target string) []byte {
 		"X-Target-Service: %s\r\nX-Required-Scopes: %s\r\n\r\n", raw, target, required)
 }
 
+// opaInput is the question to OPA.
+func opaInput(raw, target string) map[string]any {
+	return map[string]any{"token": raw, "target": target, "scopes": []string{required}}
+}
+
 // dataRequest asks OPA's data API the same.
 func dataRequest(raw, target string) []byte {
-	body, err := json.Marshal(map[string]any{"input": map[string]any{"token": raw, "target": target, "scopes": []string{required}}})
+	body, err := json.Marshal(map[string]any{"input": opaInput(raw, target)})
 	if err != nil {
 		panic(err) // of strings alone
 	}
