@@ -23,32 +23,29 @@ func AbridgePath(path string) string {
 	if !ok {
 		return strings.ToValidUTF8(path[:MaxAbridgedPath-len(unclearEnd)], "") + unclearEnd
 	}
-	var b strings.Builder
+	short := make([]byte, 0, MaxAbridgedPath+len("%XX")*utf8.UTFMax)
 	for rest := clean; rest != ""; {
 		_, size := utf8.DecodeRuneInString(rest)
-		escaped := escapePath(rest[:size])
-		if b.Len()+len(escaped) > MaxAbridgedPath {
+		whole := len(short)
+		if short = appendEscaped(short, rest[:size]); len(short) > MaxAbridgedPath {
+			short = short[:whole]
 			break
 		}
-		b.WriteString(escaped)
 		rest = rest[size:]
 	}
 	// The cut may have made dots of a longer name's beginning.
-	short := b.String()
-	return strings.TrimSuffix(strings.TrimSuffix(short, "/.."), "/.")
+	return strings.TrimSuffix(strings.TrimSuffix(string(short), "/.."), "/.")
 }
 
-// escapePath writes a piece of a canonical path as it may be sent.
-func escapePath(piece string) string {
+// appendEscaped appends a piece of a canonical path as it may be sent.
+func appendEscaped(b []byte, piece string) []byte {
 	const hex = "0123456789ABCDEF"
-	var b strings.Builder
 	for i := range len(piece) {
-		c := piece[i]
-		if classes[c]&(percent|refused) == 0 {
-			b.WriteByte(c)
-			continue
+		if c := piece[i]; classes[c]&(percent|refused) == 0 {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', hex[c>>4], hex[c&15])
 		}
-		b.Write([]byte{'%', hex[c>>4], hex[c&15]})
 	}
-	return b.String()
+	return b
 }
