@@ -15,6 +15,8 @@ func TestProcesses(t *testing.T) {
 		{"pages", listedWhileWritten},
 		{"propagation", propagation},
 		{"functions are killed", functionsKilled},
+		{"writes under faults", writesUnderFaults},
+		{"lives under faults", livesUnderFaults},
 		{"Redis is killed", redisKilled},
 		{"Firestore stops", firestoreStopped},
 	} {
