@@ -143,8 +143,12 @@ func TestSweepLosesToAnyone(t *testing.T) {
 		do     func(*registry.Registry) error
 		left   bool
 	}{
-		"a heartbeat":                {"", func(r *registry.Registry) error { return second(r.Heartbeat(context.Background(), by(ops), "backend-services-1")) }, true},
-		"a heartbeat while stopping": {registry.Stopping, func(r *registry.Registry) error { return second(r.Heartbeat(context.Background(), by(ops), "backend-services-1")) }, true},
+		"a heartbeat": {"", func(r *registry.Registry) error {
+			return second(r.Heartbeat(context.Background(), by(ops), "backend-services-1"))
+		}, true},
+		"a heartbeat while stopping": {registry.Stopping, func(r *registry.Registry) error {
+			return second(r.Heartbeat(context.Background(), by(ops), "backend-services-1"))
+		}, true},
 		"a registration": {"", func(r *registry.Registry) error {
 			_, _, err := r.Register(context.Background(), by(ops), instance("backend-services-1"))
 			return err
@@ -152,7 +156,9 @@ func TestSweepLosesToAnyone(t *testing.T) {
 		"an operator": {"", func(r *registry.Registry) error {
 			return second(r.Patch(context.Background(), by(ops), "backend-services-1", registry.Patch{Status: registry.Maintenance}))
 		}, true},
-		"an unregistration": {"", func(r *registry.Registry) error { return r.Unregister(context.Background(), by(ops), "backend-services-1") }, false},
+		"an unregistration": {"", func(r *registry.Registry) error {
+			return r.Unregister(context.Background(), by(ops), "backend-services-1")
+		}, false},
 		"another sweep": {"", func(r *registry.Registry) error {
 			return second(r.Sweep(context.Background(), sweeper, retention, 10))
 		}, false},

@@ -76,7 +76,7 @@ func manyWatchers(t *testing.T) {
 
 	// Where nothing happens, time passes at the price of one look for all.
 	before := s.Calls(storetest.CallChanges)
-	time.Sleep(time.Minute)
+	<-time.After(time.Minute)
 	synctest.Wait()
 	if got := s.Calls(storetest.CallChanges) - before; got < 60 || got > 150 { // records and leases
 		t.Errorf("a minute took %d readings of the store", got)
@@ -87,7 +87,7 @@ func manyWatchers(t *testing.T) {
 
 	// What concerns one, from another process and from this.
 	mustRegister(t, there, call, of(frontend, "frontend-001"))
-	time.Sleep(3 * time.Second)
+	<-time.After(3 * time.Second)
 	synctest.Wait()
 	if got := here.Watching(); got.Wakeups != 1+watchers/4 { // and those of its environment
 		t.Errorf("a frontend in production woke %d", got.Wakeups)
@@ -175,7 +175,7 @@ func TestWatchOverAnOutage(t *testing.T) {
 		synctest.Wait()
 		s.Fail(storetest.CallChanges, -1, store.ErrUnavailable)
 		mustRegister(t, r, by(ops), instance("backend-services-002")) // committed, and how much came before it is not known
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		synctest.Wait()
 		if n := r.Watching().Wakeups; n != 0 {
 			t.Errorf("%d wakes while nothing could be told", n)

@@ -92,7 +92,7 @@ func (c *Copy) remake(ctx context.Context, generation int64, now time.Time) erro
 			return errors.Join(fmt.Errorf("copy of %s: %w", c.env, ErrTooLarge), c.commit(ctx, none))
 		}
 	}
-	for part, records := range all {
+	for part, records := range &all {
 		if err := c.put(ctx, &next, part, records); err != nil {
 			return err
 		}
