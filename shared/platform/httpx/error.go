@@ -115,14 +115,6 @@ func Refused(reason auth.Reason, detail string) *Error {
 	return e
 }
 
-// AuthenticationRequired is the 401 for a request without credentials.
-func AuthenticationRequired() *Error {
-	return Refused(auth.NoCredentials, "authentication is required")
-}
-
-// AuthenticationFailed is the 401 for credentials that are not good.
-func AuthenticationFailed(reason auth.Reason, detail string) *Error { return Refused(reason, detail) }
-
 // InsufficientScope is the 403 for a caller that lacks scopes.
 func InsufficientScope(required auth.Scopes) *Error {
 	return Refused(auth.InsufficientScope, "the caller lacks a required scope").

@@ -92,7 +92,7 @@ func TestErrorAnswers(t *testing.T) {
 			`{"error":"invalid_request","message":"bad",` + head + `,"fields":[{"field":"a.b","message":"x"}]}`, nil, ""},
 		{"invalid request without fields", httpx.InvalidRequest("bad"), 400,
 			`{"error":"invalid_request","message":"bad",` + head + `,"fields":[]}`, nil, ""},
-		{"no credentials", httpx.AuthenticationRequired(), 401,
+		{"no credentials", httpx.Refused(auth.NoCredentials, "authentication is required"), 401,
 			`{"error":"authentication_required","message":"authentication is required",` + head + `,"reason":"no_credentials"}`,
 			http.Header{"Www-Authenticate": {`Bearer realm="isectech"`}}, ""},
 		{"bad credentials", fmt.Errorf("verify: %w", auth.Refuse(auth.Expired, `ended "at" noon`)), 401,
