@@ -49,7 +49,8 @@ func registryPath(more ...string) []string {
 type RegisterCmd struct {
 	Acting `embed:""`
 
-	File string `short:"f" required:"" help:"Registration as JSON, or - for standard input." placeholder:"FILE"`
+	File   string `short:"f" required:"" help:"Registration as JSON, or - for standard input." placeholder:"FILE"`
+	DryRun bool   `help:"Say what would come of it, and write nothing."`
 }
 
 // Run sends the registration as it is; the platform says what is wrong with it.
@@ -61,11 +62,25 @@ func (r *RegisterCmd) Run(ctx context.Context, a *app) error {
 	if !json.Valid(body) {
 		return fmt.Errorf("%s: not JSON", r.File)
 	}
-	answer, err := r.call(ctx, a, client.Call{
-		Method: http.MethodPost, Path: registryPath("register"), Type: "application/json", Body: body,
-	})
+	call := client.Call{Method: http.MethodPost, Path: registryPath("register"), Type: "application/json", Body: body}
+	if r.DryRun {
+		call.Query = url.Values{"dry_run": {"true"}}
+	}
+	answer, err := r.call(ctx, a, call)
 	if err != nil {
 		return err
+	}
+	if r.DryRun {
+		var would struct {
+			Outcome string `json:"outcome"`
+			Service record `json:"service"`
+		}
+		if err := answer.Decode(&would); err != nil {
+			return err
+		}
+		return a.print(answer.Body, func(w io.Writer) {
+			fmt.Fprintf(w, "%s would be %s, %s\n", would.Service.ServiceID, would.Outcome, would.Service.Status)
+		})
 	}
 	var stored record
 	if err := answer.Decode(&stored); err != nil {
@@ -80,14 +95,15 @@ func (r *RegisterCmd) Run(ctx context.Context, a *app) error {
 type ServicesCmd struct {
 	As `embed:""`
 
-	Name        string `help:"Of this service, by name or alias." placeholder:"SERVICE"`
-	Environment string `help:"In this environment." enum:",production,staging,development" default:""`
-	Region      string `help:"In this region."`
-	Ver         string `name:"version" help:"Of this version."`
-	Status      string `help:"With this status."`
-	Tag         string `help:"With this tag."`
-	Limit       int    `help:"Print one page of at most this many, at most 500; unless given, all are printed."`
-	PageToken   string `help:"Where the page begins: next_page_token of the one before." placeholder:"TOKEN"`
+	Name        string            `help:"Of this service, by name or alias." placeholder:"SERVICE"`
+	Environment string            `help:"In this environment." enum:",production,staging,development" default:""`
+	Region      string            `help:"In this region."`
+	Ver         string            `name:"version" help:"Of this version, or in this range, such as '>=1.2 <2' or '^1.4'." placeholder:"RANGE"`
+	Status      string            `help:"With this status."`
+	Tag         []string          `help:"With this tag; with all of them where there are several." sep:"none"`
+	Metadata    map[string]string `help:"With this value of metadata." placeholder:"KEY=VALUE" mapsep:"none"`
+	Limit       int               `help:"Print one page of at most this many, at most 500; unless given, all are printed."`
+	PageToken   string            `help:"Where the page begins: next_page_token of the one before." placeholder:"TOKEN"`
 }
 
 // pageSize is how many instances are asked for at a time when all are wanted.
@@ -106,11 +122,17 @@ func (s *ServicesCmd) Run(ctx context.Context, a *app) error {
 	query := url.Values{}
 	for name, value := range map[string]string{
 		"name": s.Name, "environment": s.Environment, "region": s.Region, "version": s.Ver, "status": s.Status,
-		"tag": s.Tag, "page_token": s.PageToken,
+		"page_token": s.PageToken,
 	} {
 		if value != "" {
 			query.Set(name, value)
 		}
+	}
+	for _, tag := range s.Tag {
+		query.Add("tag", tag)
+	}
+	for key, value := range s.Metadata {
+		query.Set("metadata."+key, value)
 	}
 	query.Set("limit", strconv.Itoa(pageSize))
 	if s.Limit > 0 {

@@ -23,15 +23,16 @@ const (
 // routes are the answers to all requests but those to the token endpoint and to validate.
 var routes = map[string]answer{
 	"POST " + registry + "register":                        {http.StatusCreated, backendRecord},
+	"POST " + registry + "register?dry_run=true":           {http.StatusOK, `{"dry_run":true,"outcome":"created","service":` + backendRecord + `}`},
 	"GET " + registry + "services?limit=500":               {http.StatusOK, `{"services":[` + backendRecord + `],"next_page_token":"p2"}`},
 	"GET " + registry + "services?limit=500&page_token=p2": {http.StatusOK, `{"services":[` + frontendRecord + `],"next_page_token":""}`},
 	"GET " + registry + "services?limit=1":                 {http.StatusOK, `{"services":[` + backendRecord + `],"next_page_token":"p2"}`},
-	"GET " + registry + "services?environment=development&limit=500&name=frontend&region=r&status=healthy&tag=t&version=2.0.0": {http.StatusOK, `{"services":[` + frontendRecord + `],"next_page_token":""}`},
-	"GET " + registry + "services/backend-services?limit=500":                                                                  {http.StatusOK, `{"service_name":"isectech-backend-services","services":[` + backendRecord + `],"next_page_token":""}`},
-	"GET " + registry + "services/backend-services-001?limit=500":                                                              {http.StatusOK, backendRecord},
-	"GET " + registry + "services/a%2F..%2Fb?limit=500":                                                                        {http.StatusOK, `{"services":[],"next_page_token":""}`},
-	"PUT " + registry + "services/backend-services-001/heartbeat":                                                              {http.StatusOK, backendRecord},
-	"DELETE " + registry + "services/backend-services-001":                                                                     {http.StatusNoContent, ""},
+	"GET " + registry + "services?environment=development&limit=500&metadata.tier=gold&name=frontend&region=r&status=healthy&tag=t&tag=u&version=%3E%3D2+%3C3": {http.StatusOK, `{"services":[` + frontendRecord + `],"next_page_token":""}`},
+	"GET " + registry + "services/backend-services?limit=500":     {http.StatusOK, `{"service_name":"isectech-backend-services","services":[` + backendRecord + `],"next_page_token":""}`},
+	"GET " + registry + "services/backend-services-001?limit=500": {http.StatusOK, backendRecord},
+	"GET " + registry + "services/a%2F..%2Fb?limit=500":           {http.StatusOK, `{"services":[],"next_page_token":""}`},
+	"PUT " + registry + "services/backend-services-001/heartbeat": {http.StatusOK, backendRecord},
+	"DELETE " + registry + "services/backend-services-001":        {http.StatusNoContent, ""},
 	"GET " + registry + "services/backend-services/endpoints/api?environment=production": {http.StatusNotFound, `{"error":"not_found","message":"no instance can be called",` +
 		`"reasons":["backend-services-001 is starting",{"service_id":"backend-services-002","reason":"lapsed","detail":"since noon","remedy":"a heartbeat"},7],"request_id":"req-2"}`},
 	"GET " + registry + "services/frontend/endpoints/web?environment=development":              {http.StatusOK, `{"service_id":"frontend-1","url":"https://f.example/web","protocol":"https","port":443,"path":"/web"}`},
