@@ -167,6 +167,9 @@ func (c *cache) applyLease(next *Snapshot, doc store.Document, now time.Time) {
 		if ok {
 			l.end.Store(0)
 			l.generation, l.deleted = doc.Generation, true
+			if registered {
+				next.unsettle(e)
+			}
 		}
 		if !registered {
 			delete(c.leases, id)
@@ -186,10 +189,8 @@ func (c *cache) applyLease(next *Snapshot, doc store.Document, now time.Time) {
 	delete(c.tombstones, doc.Ref)
 	l.generation, l.deleted = doc.Generation, false
 	ended := l.end.Swap(data.EndsAt)
-	if registered && ended <= now.UnixMicro() {
-		if s, ok := next.services.get(e.ServiceName); ok {
-			s.pools[place(e.Environment)].epoch.Add(1)
-		}
+	if registered && (ended <= now.UnixMicro() || data.EndsAt < ended) {
+		next.unsettle(e)
 	}
 }
 

@@ -54,7 +54,11 @@ func (v View) Tag(ref string, env auth.Environment) string {
 		sums = [environmentCount]uint64{}
 		if name, ok := v.ServiceName(ref); ok {
 			s, _ := v.snapshot.services.get(name)
-			sums = s.sums
+			for at, p := range s.pools {
+				if p != nil {
+					sums[at] = p.sum
+				}
+			}
 		}
 	}
 	var sum uint64

@@ -50,21 +50,36 @@ func (e *NoEndpointError) Unwrap() []error { return []error{ErrNoEndpoint, store
 // id. The error is store.ErrNotFound for a ref that means nothing, or a *NoEndpointError. A choice that
 // succeeds does not allocate.
 func (v View) Resolve(env auth.Environment, ref, endpoint string) (Choice, error) {
-	name, ok := v.ServiceName(ref)
+	name, s, ok := v.serviceOf(ref)
 	if !ok {
 		return v.resolveInstance(env, ref, endpoint)
 	}
-	if c := v.pick(env, name, endpoint); c != nil {
+	if c := v.pick(s, env, name, endpoint); c != nil {
 		return c.Choice, nil
 	}
 	return Choice{}, &NoEndpointError{v.explain(env, name, endpoint)}
 }
 
+// serviceOf returns the service that a name or alias means, with what there is of it. The usual way reads no name.
+func (v View) serviceOf(ref string) (name string, s service, ok bool) {
+	if v.names == nil {
+		if name, ok = v.ServiceName(ref); ok {
+			s, _ = v.snapshot.services.get(name)
+		}
+		return name, s, ok
+	}
+	subject, ok := v.names.Resolve(ref)
+	if !ok {
+		return "", s, false
+	}
+	s, there := v.snapshot.services.of(subject)
+	return subject.String(), s, there || !subject.IsOperator()
+}
+
 // pick takes the next turn, or returns nil.
-func (v View) pick(env auth.Environment, name, endpoint string) *candidate {
-	s, ok := v.snapshot.services.get(name)
+func (v View) pick(s service, env auth.Environment, name, endpoint string) *candidate {
 	at := place(env)
-	if !ok || at < 0 || s.pools[at] == nil {
+	if at < 0 || s.pools[at] == nil {
 		return nil
 	}
 	if _, out := v.isolated(name); out {

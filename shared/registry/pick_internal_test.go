@@ -385,3 +385,40 @@ func TestReadsDoNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+// A pick remembers until when a lease is good for, and has to hear that it was cut short or has gone.
+func TestPickAfterLeaseIsCutShort(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		next func(doc store.Document) store.Document
+	}{
+		{"shorter", func(doc store.Document) store.Document {
+			return documents(t, one("backend", 1, func(r *Record) { r.LeaseEnd = noon.Add(time.Second) }), doc.Generation)[1]
+		}},
+		{"deleted", func(doc store.Document) store.Document { doc.Data = nil; return doc }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := newCache(nil, func(err error) { t.Error(err) })
+			c.applyOwn(documents(t, one("backend", 1, func(r *Record) { r.LeaseEnd = noon.Add(time.Hour) }), 1), noon)
+			picked := func(at time.Time) bool {
+				_, err := c.viewAt(at).Resolve(auth.Production, "isectech-backend", "api")
+				return err == nil
+			}
+			if !picked(noon) || !picked(noon.Add(time.Hour-1)) || picked(noon.Add(time.Hour)) {
+				t.Fatal("a lease of an hour is not one of an hour")
+			}
+			doc := documents(t, one("backend", 1), 2)[1]
+			doc = tt.next(doc)
+			c.applyOwn([]store.Document{doc}, noon)
+			if picked(noon.Add(time.Second)) {
+				t.Error("picked after the end of its lease")
+			}
+			doc = documents(t, one("backend", 1, func(r *Record) { r.LeaseEnd = noon.Add(2 * time.Hour) }), 3)[1]
+			if c.applyOwn([]store.Document{doc}, noon); !picked(noon.Add(time.Hour)) {
+				t.Error("not picked although the lease was renewed")
+			}
+		})
+	}
+}

@@ -14,21 +14,22 @@ import (
 // at the first pick after a change, so that a change costs the same whatever the service's size.
 type pool struct {
 	count  int                   // instances, whatever their state
+	sum    uint64                // of the prints of its instances: what is the same adds up to the same
 	before atomic.Pointer[table] // until table is built, the last one of an earlier snapshot: its rounds go on
 	table  atomic.Pointer[table] // nil until it is built
-	epoch  atomic.Uint64         // moves when a lease that had ended is renewed, which no new snapshot tells
+	epoch  atomic.Uint64         // moves when a lease that had ended is renewed or one is cut short, which no new snapshot tells
 	build  sync.Mutex
 }
 
 // renew returns the pool for the next snapshot, or nil when it has no instances left.
-func (p *pool) renew(delta int) *pool {
+func (p *pool) renew(delta int, sum uint64) *pool {
 	if p == nil {
-		return &pool{count: delta}
+		return &pool{count: delta, sum: sum}
 	}
 	if p.count+delta <= 0 {
 		return nil
 	}
-	next := &pool{count: p.count + delta}
+	next := &pool{count: p.count + delta, sum: p.sum + sum}
 	next.before.Store(p.before.Load())
 	if t := p.table.Load(); t != nil { // read after before, as it is written before that is cleared
 		next.before.Store(t)

@@ -2,16 +2,28 @@ package registry
 
 import (
 	"cmp"
+	"math"
 	"slices"
+	"sync/atomic"
 )
 
 // candidate is an instance at one of its endpoints. It holds all that a pick reads, lying together.
 type candidate struct {
-	lease *lease // nil: for ever
+	until atomic.Int64 // the end of the lease when it was last looked at, which is seldom: it moves on only, or a new table is built
+	lease *lease       // nil: for ever
 	Choice
 }
 
-func (c *candidate) lapsed(now int64) bool { return c.lease != nil && c.lease.end.Load() <= now }
+func (c *candidate) lapsed(now int64) bool {
+	if c.until.Load() > now {
+		return false
+	}
+	end := c.lease.end.Load()
+	if end > now {
+		c.until.Store(end)
+	}
+	return end <= now
+}
 
 // ring is the order in which candidates take their turns, worked out beforehand: each as often as its
 // weight says, and its turns spread evenly over the round.
@@ -34,7 +46,11 @@ func newRing(entries []*entry, endpoint string) ring {
 	divisor := 0
 	for i, e := range entries {
 		at, _ := e.endpoint(endpoint)
-		r.candidates[i] = candidate{e.lease, choose(e, at)}
+		c := &r.candidates[i]
+		c.lease, c.Choice = e.lease, choose(e, at)
+		if c.until.Store(math.MaxInt64); e.lease != nil {
+			c.until.Store(e.lease.end.Load())
+		}
 		weights[i] = e.Weight
 		total += weights[i]
 		divisor = gcd(divisor, weights[i])

@@ -22,7 +22,10 @@ func (s *sharedStrings) text(p *string) {
 
 // record replaces the texts of a record that others are likely to have too.
 func (s *sharedStrings) record(r *Record) {
-	for _, p := range []*string{&r.ServiceName, &r.Version, &r.Region} {
+	if subject, err := auth.ParseSubject(r.ServiceName); err == nil {
+		r.ServiceName = subject.String() // by which it is looked up; see services
+	}
+	for _, p := range []*string{&r.Version, &r.Region} {
 		s.text(p)
 	}
 	r.Environment = auth.Environments()[place(r.Environment)]

@@ -12,13 +12,13 @@ import (
 // Snapshot is the whole registry at one moment, immutable but for the ends of leases, which heartbeats
 // move in place. A change makes a new one that shares all that stayed.
 type Snapshot struct {
-	entries  trie[*entry]  // by id
-	services trie[service] // by name
+	entries  trie[*entry] // by id
+	services services     // by name
 	postings postings
 	statuses [statusCount]int
 	index    int64                    // commit time, in microseconds, of the newest change contained
 	whole    int64                    // likewise, of the newest up to which no change is missing: own commits run ahead of others
-	sums     [environmentCount]uint64 // of all services; see service
+	sums     [environmentCount]uint64 // of all services; see pool
 	gone     []departure              // the latest, oldest first
 	horizon  int64                    // departures before this are not known
 }
@@ -67,12 +67,6 @@ func (e *entry) instance(now int64) Instance {
 		}
 	}
 	return i
-}
-
-// service is what a snapshot holds of one service as a whole.
-type service struct {
-	pools [environmentCount]*pool
-	sums  [environmentCount]uint64 // of the prints of its instances: what is the same adds up to the same
 }
 
 const environmentCount = 3
@@ -145,9 +139,8 @@ func (s *Snapshot) forget(old, next *entry) {
 func (s *Snapshot) touch(e *entry, delta int, sum uint64) {
 	next, _ := s.services.get(e.ServiceName)
 	at := place(e.Environment)
-	next.sums[at] += sum
 	s.sums[at] += sum
-	next.pools[at] = next.pools[at].renew(delta)
+	next.pools[at] = next.pools[at].renew(delta, sum)
 	for _, p := range next.pools {
 		if p != nil {
 			s.services = s.services.with(e.ServiceName, next)
@@ -155,6 +148,13 @@ func (s *Snapshot) touch(e *entry, delta int, sum uint64) {
 		}
 	}
 	s.services = s.services.without(e.ServiceName)
+}
+
+// unsettle has the table that an instance is picked from built anew, since its lease is not what that knows.
+func (s *Snapshot) unsettle(e *entry) {
+	if of, ok := s.services.get(e.ServiceName); ok {
+		of.pools[place(e.Environment)].epoch.Add(1)
+	}
 }
 
 // postings yields the terms that an instance is found under.

@@ -27,11 +27,15 @@ type slot[V any] struct {
 // seed makes the places of keys unforeseeable, so that nobody can choose names that share a bucket.
 var seed = maphash.MakeSeed()
 
-func (t *trie[V]) get(key string) (value V, ok bool) {
+// hashOf is where a key is found, unless those who get, put and drop it agree on another place.
+func hashOf(key string) uint64 { return maphash.String(seed, key) }
+
+func (t *trie[V]) get(key string) (value V, ok bool) { return t.find(hashOf(key), key) }
+
+func (t *trie[V]) find(h uint64, key string) (value V, ok bool) {
 	if t.root == nil {
 		return value, false
 	}
-	h := maphash.String(seed, key)
 	node := t.root[h%fanOut]
 	if node == nil {
 		return value, false
@@ -46,8 +50,9 @@ func (t *trie[V]) get(key string) (value V, ok bool) {
 }
 
 // with returns a copy that holds the value at the key.
-func (t trie[V]) with(key string, value V) trie[V] {
-	h := maphash.String(seed, key)
+func (t trie[V]) with(key string, value V) trie[V] { return t.put(hashOf(key), key, value) }
+
+func (t trie[V]) put(h uint64, key string, value V) trie[V] {
 	next, place := t.copyPath(h)
 	old := *place
 	for i := range old {
@@ -67,11 +72,12 @@ func (t trie[V]) with(key string, value V) trie[V] {
 }
 
 // without returns a copy that has nothing at the key.
-func (t trie[V]) without(key string) trie[V] {
-	if _, ok := t.get(key); !ok {
+func (t trie[V]) without(key string) trie[V] { return t.drop(hashOf(key), key) }
+
+func (t trie[V]) drop(h uint64, key string) trie[V] {
+	if _, ok := t.find(h, key); !ok {
 		return t
 	}
-	h := maphash.String(seed, key)
 	next, place := t.copyPath(h)
 	kept := make(bucket[V], 0, len(*place)-1)
 	for _, s := range *place {
