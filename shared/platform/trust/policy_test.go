@@ -3,6 +3,7 @@ package trust_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/isectech/service-networking/shared/auth/policy"
+	"github.com/isectech/service-networking/shared/platform/platformtest"
 	"github.com/isectech/service-networking/shared/platform/trust"
 	"github.com/isectech/service-networking/shared/store"
 )
@@ -112,5 +114,39 @@ func TestDamagedPolicy(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// listening is a store that tells when the signing keys are read.
+type listening struct {
+	store.Store
+	keys int
+}
+
+func (l *listening) Query(ctx context.Context, q store.Query) (store.Page, error) {
+	if q.Collection == store.SigningKeys {
+		l.keys++
+	}
+	return l.Store.Query(ctx, q)
+}
+
+// The time that the store is given is not spent on compiling, which takes seconds for a large policy on a small
+// machine: whatever the policy is, the keys have been read by then.
+func TestKeysAreReadFirst(t *testing.T) {
+	t.Parallel()
+	p := platformtest.New(t)
+	current, err := p.Store.Get(t.Context(), trust.PolicyRef)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.Store.Commit(t.Context(), store.Batch{Actor: "test", Cause: "test", Writes: []store.Write{
+		{Ref: trust.PolicyRef, Data: map[string]any{"packed": "nothing"}, If: store.AtGeneration(current.Generation)},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &listening{Store: p.Store}
+	if _, err := trust.NewSource(s, p.Clock.Now).State(t.Context()); !errors.Is(err, trust.ErrUnavailable) || s.keys != 1 {
+		t.Errorf("the keys were read %d times: %v", s.keys, err)
 	}
 }

@@ -190,12 +190,15 @@ func (s *Source) readPolicy(ctx context.Context, next, last *State) error {
 	if err != nil {
 		return fmt.Errorf("read policy: %w", err)
 	}
-	if last != nil && last.Policy.Version() == doc.Generation {
-		next.Policy = last.Policy
-	} else if next.Policy, err = CompilePolicy(doc.Data, doc.Generation); err != nil {
+	// The keys first: to compile a large policy may take longer than the store has time for.
+	if next.Keys, next.Signing, err = readKeys(ctx, s.store, last); err != nil {
 		return err
 	}
-	next.Keys, next.Signing, err = readKeys(ctx, s.store, last)
+	if last != nil && last.Policy.Version() == doc.Generation {
+		next.Policy = last.Policy
+		return nil
+	}
+	next.Policy, err = CompilePolicy(doc.Data, doc.Generation)
 	return err
 }
 
