@@ -189,7 +189,7 @@ func (c *cache) applyLease(next *Snapshot, doc store.Document, now time.Time) {
 	delete(c.tombstones, doc.Ref)
 	l.generation, l.deleted = doc.Generation, false
 	ended := l.end.Swap(data.EndsAt)
-	if registered && (ended <= now.UnixMicro() || data.EndsAt < ended) {
+	if missed := l.missed.Swap(false); registered && (missed || data.EndsAt < ended) {
 		next.unsettle(e)
 	}
 }

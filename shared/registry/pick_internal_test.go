@@ -396,7 +396,7 @@ func TestPickAfterLeaseIsCutShort(t *testing.T) {
 		{"shorter", func(doc store.Document) store.Document {
 			return documents(t, one("backend", 1, func(r *Record) { r.LeaseEnd = noon.Add(time.Second) }), doc.Generation)[1]
 		}},
-		{"deleted", func(doc store.Document) store.Document { doc.Data = nil; return doc }},
+		{"deleted", func(doc store.Document) store.Document { doc.Data, doc.Deleted = nil, true; return doc }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -116,7 +116,7 @@ func (p *pool) rebuild(s *Snapshot, name string, env auth.Environment, now int64
 	byEndpoint := make(map[string]*members)
 	for id := range s.postings.ids(byName, name, "") {
 		e, _ := s.entries.get(id)
-		if e.Environment != env || e.Weight == 0 || e.lapsed(now) || e.Status != Healthy && e.Status != Degraded {
+		if e.Environment != env || e.Weight == 0 || e.Status != Healthy && e.Status != Degraded || e.missed(now) {
 			continue
 		}
 		for i := range e.Endpoints {

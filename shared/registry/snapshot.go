@@ -34,12 +34,22 @@ type entry struct {
 // lease is the end of an instance's lease, shared by all snapshots.
 type lease struct {
 	end        atomic.Int64 // microseconds; 0: none is known, which counts as ended
+	missed     atomic.Bool  // a table was built without the instance since it had ended
 	generation int64        // of the stored lease; the cache's writer alone uses it
 	deleted    bool         // likewise
 }
 
 // lapsed reports whether the lease has ended at a time in microseconds.
 func (e *entry) lapsed(now int64) bool { return e.lease != nil && e.lease.end.Load() <= now }
+
+// missed is lapsed for who builds a table: whoever renews the lease afterwards has it built anew.
+func (e *entry) missed(now int64) bool {
+	if !e.lapsed(now) {
+		return false
+	}
+	e.lease.missed.Store(true)
+	return e.lapsed(now) // it may have been renewed before that
+}
 
 // Instance is what readers see of an instance. It is shared: its lists and map must not be changed.
 type Instance struct {
