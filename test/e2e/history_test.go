@@ -109,7 +109,7 @@ func writesUnderFaults(t *testing.T, p *Processes) {
 func livesUnderFaults(t *testing.T, p *Processes) {
 	r := &history.Readers{
 		Registry: recorded(t, p), Prefix: "backend-services-life", Readers: 3, Lives: long(24, 200), Lease: 2 * time.Second,
-		Rest: func() { time.Sleep(time.Duration(rand.IntN(500)) * time.Millisecond) },
+		Rest: func() { <-time.After(time.Duration(rand.IntN(500)) * time.Millisecond) },
 	}
 	underFaults(t, p, func() { r.Run(t) })
 }

@@ -46,10 +46,16 @@ func threeOverOne(t *testing.T) (Registry, []*storetest.Faulty) {
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
 	go func() {
-		for last := time.Now(); ctx.Err() == nil; time.Sleep(time.Millisecond) {
-			now := time.Now()
-			p.Clock.Advance(now.Sub(last))
-			last = now
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for last := time.Now(); ; {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-tick.C:
+				p.Clock.Advance(now.Sub(last))
+				last = now
+			}
 		}
 	}()
 	var https, commands []http.Handler
@@ -149,7 +155,7 @@ func TestNobodyIsShownGhosts(t *testing.T) {
 	go func() { defer close(ended); breaks(ctx, connections, 1000) }()
 	readers := &Readers{
 		Registry: r, Prefix: "backend-services-life", Readers: 3, Lives: long(160, 4000), Lease: time.Second,
-		Rest: func() { time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond) },
+		Rest: func() { <-time.After(time.Duration(rand.IntN(100)) * time.Millisecond) },
 	}
 	readers.Run(t)
 	stop()
