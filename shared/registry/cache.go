@@ -33,6 +33,7 @@ type cache struct {
 	skipped    int                       // how often they have not been read since
 	touched    map[scope]int64           // what changes that no watcher sees yet have to do with, and when the last was committed
 	shared     sharedStrings
+	lists      sharedLists
 }
 
 type tombstone struct {
@@ -128,7 +129,7 @@ func (c *cache) apply(next *Snapshot, doc store.Document, now time.Time) {
 		record, err := decodeRecord(doc)
 		if err == nil {
 			delete(c.tombstones, doc.Ref)
-			c.shared.record(record)
+			c.shared.record(record, &c.lists)
 			e = &entry{Record: *record, generation: doc.Generation, updatedAt: doc.UpdatedAt.UTC(), lease: c.leaseOf(record)}
 			next.put(e)
 			c.touch(e, doc)
