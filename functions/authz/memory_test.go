@@ -67,8 +67,9 @@ func TestManyRequests(t *testing.T) { // not parallel: it looks at the heap
 	before := heapAlloc()
 	many(n)
 	const perToken = 4 << 10 // of those that are remembered, which are few here
-	if grown := heapAlloc() - before; grown > 1<<20+min(int64(n/16), maxTokens)*perToken {
-		t.Errorf("after %d requests the heap is %d bytes larger", n, grown)
+	grown := heapAlloc() - before
+	if t.Logf("after %d requests the heap is %d bytes larger", n, grown); grown > 1<<20+min(int64(n/16), maxTokens)*perToken {
+		t.Error("that is too much")
 	}
 }
 

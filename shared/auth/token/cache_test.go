@@ -256,8 +256,9 @@ func TestManyTokens(t *testing.T) { // not parallel: it looks at the heap
 	verify(2 * room) // fill it
 	before := heap()
 	verify(n)
-	if grown := heap() - before; grown > 1<<20 {
-		t.Errorf("after %d tokens the heap is %d bytes larger", n, grown)
+	grown := heap() - before
+	if t.Logf("after %d tokens the heap is %d bytes larger", n, grown); grown > 1<<20 {
+		t.Error("that is too much")
 	}
 }
 
