@@ -44,10 +44,10 @@ func (s *sights) seen(generation int64) (time.Time, bool) {
 	return at, ok
 }
 
-// propagation measures how long a commit takes to be seen at each instance of the registry, by whichever it was made.
+// propagation measures how long a commit takes to be seen at the instances of the registry that did not make it.
 func propagation(t *testing.T, p *Processes) {
 	const id = "backend-services-propagation"
-	commits := 200
+	commits := 400
 	if os.Getenv("LONG") != "" {
 		commits = 2000
 	}
@@ -80,12 +80,17 @@ func propagation(t *testing.T, p *Processes) {
 	defer reading.Wait()
 	defer stop()
 
-	committed := map[int64]time.Time{}
+	type commit struct {
+		by int // instance
+		at time.Time
+	}
+	committed := map[int64]commit{}
 	beat := time.NewTicker(commitEvery)
 	defer beat.Stop()
 	for i := range commits {
 		<-beat.C
-		a, err := c.register(t.Context(), urls[i%len(urls)], instance(id, fmt.Sprintf("1.0.%d", i)))
+		by := i * len(urls) / commits // one after the other: who commits looks for what came before, and so knows sooner
+		a, err := c.register(t.Context(), urls[by], instance(id, fmt.Sprintf("1.0.%d", i)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +100,7 @@ func propagation(t *testing.T, p *Processes) {
 		if err != nil {
 			t.Fatalf("%s: %v", a.Text, err)
 		}
-		committed[int64(generation)] = at // by Firestore's clock, which is this machine's
+		committed[int64(generation)] = commit{by, at} // by Firestore's clock, which is this machine's
 	}
 	last := slices.Max(slices.Collect(maps.Keys(committed)))
 	for i := range urls {
@@ -106,16 +111,18 @@ func propagation(t *testing.T, p *Processes) {
 			return nil
 		})
 		var took []time.Duration
-		for generation, at := range committed {
+		for generation, commit := range committed {
 			seen, ok := shown[i].seen(generation)
 			if !ok {
-				t.Fatalf("instance %d passed over generation %d", i+1, generation)
+				t.Fatalf("instance %d has not seen generation %d", i+1, generation)
 			}
-			took = append(took, seen.Sub(at))
+			if commit.by != i {
+				took = append(took, seen.Sub(commit.at))
+			}
 		}
 		slices.Sort(took)
 		p99 := took[len(took)*99/100]
-		t.Logf("instance %d, %d commits of both: p50 %s, p99 %s, at most %s", i+1, len(took),
+		t.Logf("instance %d, %d commits of others: p50 %s, p99 %s, at most %s", i+1, len(took),
 			took[len(took)/2].Round(time.Millisecond), p99.Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
 		if p99 > maxPropagation {
 			t.Errorf("instance %d: p99 %s", i+1, p99)
