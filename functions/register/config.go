@@ -20,6 +20,7 @@ type Config struct {
 	AllowLoopback bool                    `env:"ALLOW_LOOPBACK, default=false" desc:"Whether endpoints on this machine may be registered, in the development environment alone."`
 	MaxStale      config.PositiveDuration `env:"REGISTRY_MAX_STALE, default=24h" desc:"How old an answer may be while the store is out of reach."`
 	LapsedKept    config.PositiveDuration `env:"LAPSED_RETENTION, default=24h" desc:"How long a record is kept after its lease has ended. It is not discovered meanwhile, and a heartbeat brings it back."`
+	HitLogRate    float64                 `env:"HIT_LOG_RATE, default=0.01" desc:"Share of the look-ups that found what they asked for which get a log line, 0 to 1; all other requests always get one."`
 	DNSZone       string                  `env:"DNS_ZONE" desc:"Name of the managed zone of Cloud DNS that RegistryChanged keeps in step, in the same project; its domain is internal.isectech.com. Unless given, none is."`
 	DNSTTL        config.PositiveDuration `env:"DNS_TTL, default=30s" desc:"How long resolvers may keep a record, 1s to 5m in whole seconds."`
 	CloudDNS      config.HostPort         `env:"CLOUD_DNS_EMULATOR_HOST" desc:"host:port of a stand-in on this machine to use instead of Cloud DNS; refused on Cloud Run."`
@@ -28,6 +29,9 @@ type Config struct {
 // Validate checks what concerns several variables, and what the types of the fields leave open.
 func (c *Config) Validate() error {
 	var errs []error
+	if !(c.HitLogRate >= 0 && c.HitLogRate <= 1) { // nor what is no number
+		errs = append(errs, config.Faultf("HIT_LOG_RATE", "want 0 to 1"))
+	}
 	if c.DNSZone != "" && !auth.ValidID(c.DNSZone) {
 		errs = append(errs, config.Faultf("DNS_ZONE", "a managed zone's name has at most 63 characters a-z, 0-9 and hyphens"))
 	}

@@ -2,6 +2,7 @@ package register
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/platform/guard"
 	"github.com/isectech/service-networking/shared/platform/httpx"
+	"github.com/isectech/service-networking/shared/platform/telemetry"
 	"github.com/isectech/service-networking/shared/registry"
 )
 
@@ -46,11 +48,11 @@ func (s *Service) get(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		s.count(view, len(listing.Instances) > 0)
+		s.count(r, view, len(listing.Instances) > 0)
 		return s.answerList(w, r, params, listing, name)
 	}
 	instance, ok := view.Instance(ref)
-	s.count(view, ok)
+	s.count(r, view, ok)
 	if !ok {
 		return httpx.NotFound("there is no service and no instance of that name")
 	}
@@ -138,13 +140,16 @@ func stamp(w http.ResponseWriter, view registry.View) {
 // staleAfter is the age from which an answer counts as stale: the store was asked for newer and did not answer.
 const staleAfter = 2 * time.Second
 
-// count counts a look-up.
-func (s *Service) count(view registry.View, found bool) {
+// count counts a look-up. Of those that found something, which nearly all are, few get a line in the log.
+func (s *Service) count(r *http.Request, view registry.View, found bool) {
 	switch {
 	case view.Age() > staleAfter:
 		s.metrics.DiscoveryQuery("stale")
 	case found:
 		s.metrics.DiscoveryQuery("hit")
+		if rand.Float64() >= s.cfg.HitLogRate { //nolint:gosec // a sample of log lines needs no secrecy
+			telemetry.Quiet(r.Context())
+		}
 	default:
 		s.metrics.DiscoveryQuery("miss")
 	}

@@ -44,7 +44,7 @@ func (s *Service) resolve(w http.ResponseWriter, r *http.Request) error {
 	}
 	ref, endpoint := r.PathValue("ref"), r.PathValue("endpoint")
 	picked, err := view.Resolve(env, ref, endpoint)
-	s.count(view, err == nil)
+	s.count(r, view, err == nil)
 	if none, ok := errors.AsType[*registry.NoEndpointError](err); ok {
 		s.tellQuarantine(p, &none.Explanation)
 		return noEndpoint(none)
