@@ -30,12 +30,11 @@ const (
 
 // output is the answer to a call.
 type output struct {
-	// status is that of HTTP; 0 where no answer came, so that nobody knows whether the call had its effect.
-	status     int
+	status     int // of HTTP
 	generation int64
 	version    string
 	weight     int
-	command    bool // it came by message, and by the journal's word its effect is this generation
+	journaled  bool // nobody was answered, and by the journal's word the call's effect is this generation
 }
 
 // state is what the model keeps of an instance. Generations go on when it has ended.
@@ -79,12 +78,10 @@ func (s state) after(in input) (next state, changed bool) {
 // step is the registry, told as a sequence.
 func step(s state, in input, out output) (bool, state) {
 	next, changed := s.after(in)
-	if out.command {
+	if out.journaled {
 		return changed && next.generation == out.generation, next
 	}
 	switch out.status {
-	case 0, http.StatusServiceUnavailable, http.StatusInternalServerError, http.StatusBadGateway:
-		return true, next // never, or at any time from when it was asked: then it is placed after all else
 	case http.StatusConflict:
 		return true, s // another was quicker; the call changed nothing
 	case http.StatusNotFound:

@@ -33,10 +33,10 @@ func TestModel(t *testing.T) {
 		"a generation that begins again": {[]porcupine.Operation{
 			op(1, 2, reg("1"), is(201, 1, "1")), op(3, 4, end, output{status: 204}), op(5, 6, reg("1"), is(201, 1, "1")),
 		}, false},
-		"an answer lost that had its effect": {[]porcupine.Operation{op(1, math.MaxInt64, reg("1"), output{}), op(3, 4, beat, is(200, 1, "1"))}, true},
-		"an answer lost that had none":       {[]porcupine.Operation{op(1, math.MaxInt64, reg("1"), output{}), op(3, 4, beat, output{status: 404})}, true},
+		"an answer lost that had its effect": {[]porcupine.Operation{op(1, math.MaxInt64, reg("1"), output{journaled: true, generation: 1}), op(3, 4, beat, is(200, 1, "1"))}, true},
+		"an answer lost of what came late":   {[]porcupine.Operation{op(1, math.MaxInt64, reg("1"), output{journaled: true, generation: 1}), op(3, 4, beat, output{status: 404})}, true},
 		"an answer lost that had two": {[]porcupine.Operation{
-			op(1, math.MaxInt64, reg("1"), output{}), op(3, 4, end, output{status: 204}), op(5, 6, beat, is(200, 3, "1")),
+			op(1, math.MaxInt64, reg("1"), output{journaled: true, generation: 1}), op(3, 4, end, output{status: 204}), op(5, 6, beat, is(200, 3, "1")),
 		}, false},
 		"a precondition": {[]porcupine.Operation{
 			op(1, 2, reg("1"), is(201, 1, "1")),
@@ -48,7 +48,7 @@ func TestModel(t *testing.T) {
 			op(5, 6, input{kind: kindPatch, weight: 6, ifMatch: 1}, output{status: 200, generation: 3, version: "2", weight: 6}),
 		}, false},
 		"a command twice": {[]porcupine.Operation{
-			op(1, 9, reg("1"), output{command: true, generation: 1}), op(3, 4, end, output{status: 204}), op(5, 6, beat, is(200, 3, "1")),
+			op(1, 9, reg("1"), output{journaled: true, generation: 1}), op(3, 4, end, output{status: 204}), op(5, 6, beat, is(200, 3, "1")),
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -131,7 +131,7 @@ func breaks(ctx context.Context, connections []*storetest.Faulty, most int) {
 
 func TestWritesAreLinearizable(t *testing.T) {
 	t.Parallel()
-	for round := range long(3, 20) {
+	for round := range long(2, 20) {
 		r, connections := threeOverOne(t)
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
@@ -154,7 +154,7 @@ func TestNobodyIsShownGhosts(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { defer close(ended); breaks(ctx, connections, 1000) }()
 	readers := &Readers{
-		Registry: r, Prefix: "backend-services-life", Readers: 3, Lives: long(160, 4000), Lease: time.Second,
+		Registry: r, Prefix: "backend-services-life", Readers: 3, Lives: long(100, 4000), Lease: time.Second,
 		Rest: func() { <-time.After(time.Duration(rand.IntN(100)) * time.Millisecond) },
 	}
 	readers.Run(t)
