@@ -96,7 +96,7 @@ func (ws *watchers) hurry() {
 }
 
 // gather is how long a commit of this process waits for others, so that a burst of them is one look at the store.
-const gather = 20 * time.Millisecond
+const gather = 100 * time.Millisecond
 
 // follow keeps the snapshot up to date until nobody waits any more. A look that fails is made again when the
 // snapshot may be renewed again: those who wait learn of it when their wait is over.
