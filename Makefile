@@ -62,8 +62,9 @@ bench-token: ## verification and minting of access tokens
 bench-policy: ## decisions
 	@scripts/bench.sh shared/auth ./policy
 
-bench-registry: ## snapshot look-up and pick
-	@scripts/bench.sh shared/registry ./...
+bench-registry: deps ## discovery beside etcd's and bare handlers', in one run; snapshot look-up and pick
+	@scripts/bench.sh shared/registry .
+	@go -C test run ./benchregistry -root "$(CURDIR)"
 
 test-story: deps ## the numbered end-to-end story, on one process and on separate ones
 	@go -C test test -count=1 -run '^(TestLocal|TestProcesses)$$/^story$$' -v ./e2e

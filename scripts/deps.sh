@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Finds what the tests need besides Go and a C compiler: Java, the Firestore and Pub/Sub emulators of the Google
-# Cloud SDK, redis-server, nginx and caddy. As root on Debian it installs all but the emulators where they are
+# Cloud SDK, redis-server, nginx and caddy; and etcd for a benchmark. As root on Debian it installs all but the emulators where they are
 # missing. What is then missing is said loudly; tests that need it skip, except where CI is true: there it is an
 # error.
 set -euo pipefail
@@ -66,6 +66,10 @@ for service in redis-server nginx caddy; do
 		services+=("$service")
 	fi
 done
+if ! program etcd >/dev/null; then
+	packages+=(etcd-server)
+	services+=(etcd)
+fi
 if ((${#packages[@]})) && [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
 	echo "  installing ${packages[*]}"
 	policy=/usr/sbin/policy-rc.d # by which Debian asks whether a package may start its service
@@ -117,6 +121,13 @@ if [[ -n $caddy ]]; then
 	found caddy "$("$caddy" version | cut -d' ' -f1) ($caddy)"
 else
 	lack caddy 'Caddy 2.6 or newer, e.g. apt-get install caddy'
+fi
+
+etcd=$(program etcd || true)
+if [[ -n $etcd ]]; then
+	found etcd "$("$etcd" --version | sed -n 's/^etcd Version: //p') ($etcd)"
+else
+	echo '  not found etcd: bench-registry needs it, e.g. apt-get install etcd-server; no test does'
 fi
 
 root=$(sdk_root)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -131,7 +132,7 @@ func (b *bench) choices(ctx context.Context, l *local, size int) ([]figure.Figur
 		return nil, err
 	}
 	turns := make(map[string]*atomic.Uint64)
-	for _, ref := range l.refs {
+	for _, ref := range slices.Sorted(slices.Values(l.refs)) { // so that they do not lie as they are asked for
 		turns[ref] = new(atomic.Uint64)
 	}
 	bare := func(ref string) bool { return turns[ref].Add(1) != 0 }
