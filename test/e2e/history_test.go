@@ -49,7 +49,7 @@ func recorded(t *testing.T, p *Processes) history.Registry {
 			}
 			return false, nil
 		},
-		Settle: func(context.Context) error {
+		Settle: func() error {
 			eventually(t, "every command is acknowledged", func(context.Context) error {
 				if n := acknowledged(p, history.CommandSource); int64(n) < sent.Load() {
 					return fmt.Errorf("%d of %d", n, sent.Load())
@@ -82,7 +82,7 @@ func faults(ctx context.Context, t *testing.T, p *Processes) {
 	for n := 0; ctx.Err() == nil; n++ {
 		if n%4 == 3 {
 			p.redis.Stop()
-			p.redis.Start()
+			p.redis.Start() //nolint:contextcheck // the server lasts as long as the test
 		} else {
 			part := p.registers[n%len(p.registers)]
 			part.kill()

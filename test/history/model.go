@@ -106,8 +106,8 @@ func model() porcupine.Model {
 		Partition: func(all []porcupine.Operation) [][]porcupine.Operation {
 			byID := make(map[string][]porcupine.Operation)
 			for _, o := range all {
-				id := o.Input.(input).id
-				byID[id] = append(byID[id], o)
+				in, _ := o.Input.(input)
+				byID[in.id] = append(byID[in.id], o)
 			}
 			parts := make([][]porcupine.Operation, 0, len(byID))
 			for _, part := range byID {
@@ -116,7 +116,12 @@ func model() porcupine.Model {
 			return parts
 		},
 		Init: func() any { return state{} },
-		Step: func(s, in, out any) (bool, any) { return step(s.(state), in.(input), out.(output)) },
+		Step: func(was, asked, answer any) (bool, any) {
+			s, _ := was.(state)
+			in, _ := asked.(input)
+			out, _ := answer.(output)
+			return step(s, in, out)
+		},
 		DescribeOperation: func(in, out any) string {
 			return fmt.Sprintf("%+v -> %+v", in, out)
 		},

@@ -46,7 +46,7 @@ type Registry struct {
 	// Deliver hands over a command, as often as the platform likes to, and says whether the platform is done with it.
 	Deliver func(ctx context.Context, e events.Event) (done bool, err error)
 	// Settle, where there is one, waits until the platform is done with all commands.
-	Settle func(ctx context.Context) error
+	Settle func() error
 }
 
 // Writers are concurrent clients that write a few instances.
@@ -83,7 +83,7 @@ func (w *Writers) Run(t testing.TB) {
 	}
 	clients.Wait()
 	if w.Settle != nil {
-		if err := w.Settle(t.Context()); err != nil {
+		if err := w.Settle(); err != nil {
 			t.Fatal(err)
 		}
 	}
