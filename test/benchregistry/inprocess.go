@@ -29,7 +29,6 @@ const (
 type memory struct {
 	store.Store
 	documents map[string]func(yield func(store.Document) bool)
-	last      time.Time
 }
 
 // Changes yields everything the first time and nothing from then on: what is written comes back to its writer.
@@ -64,7 +63,7 @@ func newLocal(ctx context.Context, size int) (*local, error) {
 	l := &local{names: make(names)}
 	services := (size + instances - 1) / instances
 	for i := range services {
-		subject := auth.MustSubject(serviceName(int(uint64(i) * 7919 % uint64(services)))) //nolint:gosec // G115: small numbers
+		subject := auth.MustSubject(serviceName(int(uint64(i) * 7919 % uint64(services))))
 		l.refs = append(l.refs, subject.Alias())
 		l.names[subject.Alias()] = subject
 	}

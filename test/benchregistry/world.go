@@ -51,7 +51,7 @@ func (b *bench) newWorld(ctx context.Context, services int) (*world, error) {
 		return nil, err
 	}
 	for i := range services {
-		n := int(uint64(i) * 7919 % uint64(services)) //nolint:gosec // G115: small numbers
+		n := int(uint64(i) * 7919 % uint64(services))
 		raw, name := tokens[i%callers], serviceName(n)
 		w.lists = append(w.lists, get("/internal/registry/services/"+name+"?status=healthy", raw))
 		w.resolves = append(w.resolves, get("/internal/registry/services/"+name+"/endpoints/api", raw))
@@ -100,7 +100,7 @@ func (b *bench) bare(ctx context.Context, w *world, name string, request []byte)
 // agree wants the right answers from all, about every service.
 func (b *bench) agree(ctx context.Context, w *world) error {
 	for i := range w.services {
-		n := int(uint64(i) * 7919 % uint64(w.services)) //nolint:gosec // G115: small numbers
+		n := int(uint64(i) * 7919 % uint64(w.services))
 		if i > 200 && i%97 != 0 {
 			continue // each is a connection
 		}
