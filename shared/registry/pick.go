@@ -60,26 +60,27 @@ func (v View) Resolve(env auth.Environment, ref, endpoint string) (Choice, error
 	return Choice{}, &NoEndpointError{v.explain(env, name, endpoint)}
 }
 
-// serviceOf returns the service that a name or alias means, with what there is of it. The usual way reads no name.
-func (v View) serviceOf(ref string) (name string, s service, ok bool) {
+// serviceOf returns the service that a name or alias means, with what there is of it, nil for nothing. The usual way
+// reads no name.
+func (v *View) serviceOf(ref string) (name string, s *service, ok bool) {
 	if v.names == nil {
 		if name, ok = v.ServiceName(ref); ok {
-			s, _ = v.snapshot.services.get(name)
+			s = v.snapshot.services.at(hashOfService(name), name)
 		}
 		return name, s, ok
 	}
 	subject, ok := v.names.Resolve(ref)
 	if !ok {
-		return "", s, false
+		return "", nil, false
 	}
-	s, there := v.snapshot.services.of(subject)
-	return subject.String(), s, there || !subject.IsOperator()
+	s = v.snapshot.services.of(subject)
+	return subject.String(), s, s != nil || !subject.IsOperator()
 }
 
 // pick takes the next turn, or returns nil.
-func (v View) pick(s service, env auth.Environment, name, endpoint string) *candidate {
+func (v *View) pick(s *service, env auth.Environment, name, endpoint string) *candidate {
 	at := place(env)
-	if at < 0 || s.pools[at] == nil {
+	if s == nil || at < 0 || s.pools[at] == nil {
 		return nil
 	}
 	if _, out := v.isolated(name); out {

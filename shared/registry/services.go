@@ -25,10 +25,8 @@ func hashOfService(name string) uint64 {
 
 func (t *services) get(name string) (service, bool) { return t.find(hashOfService(name), name) }
 
-// of returns the service of a name in force.
-func (t *services) of(subject auth.Subject) (service, bool) {
-	return t.find(subject.Hash(), subject.String())
-}
+// of returns the service of a name in force, or nil.
+func (t *services) of(subject auth.Subject) *service { return t.at(subject.Hash(), subject.String()) }
 
 func (t services) with(name string, s service) services {
 	return services{t.put(hashOfService(name), name, s)}

@@ -33,20 +33,28 @@ func hashOf(key string) uint64 { return maphash.String(seed, key) }
 func (t *trie[V]) get(key string) (value V, ok bool) { return t.find(hashOf(key), key) }
 
 func (t *trie[V]) find(h uint64, key string) (value V, ok bool) {
+	if at := t.at(h, key); at != nil {
+		return *at, true
+	}
+	return value, false
+}
+
+// at returns where the value lies, which must not be changed, or nil.
+func (t *trie[V]) at(h uint64, key string) *V {
 	if t.root == nil {
-		return value, false
+		return nil
 	}
 	node := t.root[h%fanOut]
 	if node == nil {
-		return value, false
+		return nil
 	}
 	b := node[h/fanOut%fanOut]
 	for i := range b {
 		if b[i].hash == h && b[i].key == key {
-			return b[i].value, true
+			return &b[i].value
 		}
 	}
-	return value, false
+	return nil
 }
 
 // with returns a copy that holds the value at the key.
