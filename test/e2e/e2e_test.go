@@ -11,12 +11,12 @@ func TestProcesses(t *testing.T) {
 	}{
 		{"story", func(t *testing.T, p *Processes) { tellStory(t, p) }},
 		{"32 writers", writersOfOne},
+		{"writes under faults", writesUnderFaults},
+		{"lives under faults", livesUnderFaults}, // before there are too many others to be shown
 		{"many commands", manyCommands},
 		{"pages", listedWhileWritten},
 		{"propagation", propagation},
 		{"functions are killed", functionsKilled},
-		{"writes under faults", writesUnderFaults},
-		{"lives under faults", livesUnderFaults},
 		{"Redis is killed", redisKilled},
 		{"Firestore stops", firestoreStopped},
 	} {

@@ -78,8 +78,8 @@ func (r *Readers) live(t testing.TB, n int) {
 	if lapses {
 		lease = r.Lease.String()
 	}
-	body := fmt.Sprintf(`{"service_id":%q,"service_name":"backend","environment":"production","lease":%q,
-		"endpoints":[{"name":"api","url":"https://api.isectech.com"}]}`, id, lease)
+	body := fmt.Sprintf(`{"service_id":%q,"service_name":"backend","environment":"production","lease":%q,"tags":[%q],
+		"endpoints":[{"name":"api","url":"https://api.isectech.com"}]}`, id, lease, r.Prefix)
 	answer := r.until(t, Request{Instance: n % r.Instances, Method: http.MethodPost, Path: registerPath, Body: body})
 	l.registered = r.Now()
 	if lapses {
@@ -125,7 +125,7 @@ func (r *Readers) until(t testing.TB, call Request) Response {
 // look asks one instance of the registry for all that may be discovered, or for one of them.
 func (r *Readers) look(ctx context.Context, t testing.TB, instance int, one bool) {
 	l := look{began: r.Now(), one: one, instance: instance, ids: make(map[string]bool)}
-	path := "/internal/registry/services?name=backend&status=healthy&limit=500"
+	path := "/internal/registry/services?name=backend&status=healthy&limit=500&tag=" + r.Prefix
 	if one {
 		path = services + "backend/endpoints/api"
 	}
