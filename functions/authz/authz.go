@@ -158,7 +158,7 @@ func (s *Service) VerifySignature(ctx context.Context, signed authn.Signed) (aut
 
 // namedKeys finds keys by whatever name the request was signed with, and remembers whose it is.
 type namedKeys struct {
-	names   authn.Names
+	names   auth.Names
 	ring    *trust.KeyRing
 	service auth.Subject
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/isectech/service-networking/shared/auth/token"
 	"github.com/isectech/service-networking/shared/platform/httpx"
 	"github.com/isectech/service-networking/shared/platform/trust"
-	"github.com/isectech/service-networking/shared/registry"
 )
 
 // The grants there are.
@@ -180,7 +179,7 @@ func (g *grant) named(st *trust.State, form httpx.Values) error {
 		return nil
 	case g.subject.IsOperator():
 		return oauthError("invalid_request", "service_id: an operator has no instances")
-	case !registry.OwnsID(st, g.subject, id):
+	case !auth.OwnsID(st, g.subject, id):
 		return oauthError("invalid_request", "service_id: want "+g.subject.Alias()+"-<suffix>")
 	}
 	g.serviceID = id

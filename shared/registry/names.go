@@ -1,10 +1,6 @@
 package registry
 
-import (
-	"strings"
-
-	"github.com/isectech/service-networking/shared/auth"
-)
+import "github.com/isectech/service-networking/shared/auth"
 
 // Names knows the services there are. Names exist by policy alone: registering an instance never makes one.
 type Names interface {
@@ -50,51 +46,9 @@ func (r Registration) checkID(service auth.Subject, names Names, f *findings) {
 		f.addf("service_id", codeRequired, "a registration names its instance, such as %s-001", service.Alias())
 	case !auth.ValidID(id):
 		f.addf("service_id", codeInvalid, "a service id matches ^[a-z0-9][a-z0-9-]{0,62}$")
-	case isName(names, service, id):
+	case auth.IsName(names, service, id):
 		f.addf("service_id", codeNameTaken, "this is the name of a service; an instance is such as %s-001", service.Alias())
-	case ownerOf(names, service, id) != service:
+	case auth.OwnerOf(names, service, id) != service:
 		f.addf("service_id", codeMismatch, "an instance of %s is called %s-<suffix>", service, service.Alias())
 	}
-}
-
-// isName reports whether an id would shadow a service's name or alias.
-func isName(names Names, service auth.Subject, id string) bool {
-	if id == service.String() || id == service.Alias() {
-		return true
-	}
-	if names == nil {
-		return false
-	}
-	_, ok := names.Resolve(id)
-	return ok
-}
-
-// ownerOf returns the service that an id belongs to: the one with the longest alias before a hyphen of
-// the id, so that admin-tools-1 is never an instance of admin where there is a service admin-tools. It
-// returns the zero Subject for an id that begins with no alias, or with a service's full name.
-func ownerOf(names Names, service auth.Subject, id string) auth.Subject {
-	if strings.HasSuffix(id, "-") {
-		return auth.Subject{} // the suffix must be something, and the id a DNS label
-	}
-	for end := strings.LastIndexByte(id, '-'); end > 0; end = strings.LastIndexByte(id[:end], '-') {
-		alias := id[:end]
-		if alias == service.Alias() {
-			return service
-		}
-		if names == nil {
-			continue
-		}
-		if owner, ok := names.Resolve(alias); ok {
-			if alias == owner.String() {
-				return auth.Subject{}
-			}
-			return owner
-		}
-	}
-	return auth.Subject{}
-}
-
-// OwnsID reports whether an id could be that of an instance of a service: one of its own, and nobody's name.
-func OwnsID(names Names, service auth.Subject, id string) bool {
-	return auth.ValidID(id) && !isName(names, service, id) && ownerOf(names, service, id) == service
 }

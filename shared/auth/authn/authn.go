@@ -29,14 +29,9 @@ type Signatures interface {
 	VerifySignature(ctx context.Context, s Signed) (auth.Principal, error)
 }
 
-// Names resolves a service's name or alias.
-type Names interface {
-	Resolve(ref string) (auth.Subject, bool)
-}
-
 // Services are those that the policy knows.
 type Services interface {
-	Names
+	auth.Names
 	Runs(service auth.Subject, env auth.Environment) bool
 	Grant(service auth.Subject, env auth.Environment) auth.Scopes
 }
@@ -109,7 +104,7 @@ func (a *Authenticator) Authenticate(r *http.Request, original Original, service
 }
 
 // checked returns credentials that may stand beside each other.
-func checked(found []auth.Principal, h http.Header, names Names) ([]auth.Principal, error) {
+func checked(found []auth.Principal, h http.Header, names auth.Names) ([]auth.Principal, error) {
 	if err := Agree(found, h, names); err != nil {
 		return nil, err
 	}
@@ -126,7 +121,7 @@ func Present(r *http.Request) bool {
 
 // Agree checks that all credentials, of which there is one at least, and X-Service-Name name the same
 // service, and those that say so the same environment.
-func Agree(found []auth.Principal, h http.Header, names Names) error {
+func Agree(found []auth.Principal, h http.Header, names auth.Names) error {
 	first, env := found[0], auth.Environment("")
 	for _, p := range found {
 		if p.Subject != first.Subject {

@@ -30,9 +30,9 @@ const (
 // fixed, and so is the memory: at most 2.5 KiB each.
 type Cache struct {
 	seed maphash.Seed
-	sets []cacheSet // a power of two of them
-	mask uint64
-	fill sync.Mutex // held by whoever adds; finding takes no lock
+	sets atomic.Pointer[[]cacheSet] // made with the first token, so that a start does not wait for memory
+	mask uint64                     // one less than the number of sets, a power of two
+	fill sync.Mutex                 // held by whoever adds; finding takes no lock
 
 	header atomic.Pointer[knownHeader] // of the token that was verified last
 }
@@ -80,7 +80,7 @@ func NewCache(tokens int) *Cache {
 	for int(sets)*cacheWays < tokens {
 		sets *= 2
 	}
-	return &Cache{seed: maphash.MakeSeed(), sets: make([]cacheSet, sets), mask: sets - 1}
+	return &Cache{seed: maphash.MakeSeed(), mask: sets - 1}
 }
 
 // find returns what is known of a token, nil when nothing is. A nil Cache knows nothing.
@@ -88,8 +88,12 @@ func (c *Cache) find(raw string) *cached {
 	if c == nil || len(raw) > maxCached {
 		return nil
 	}
+	sets := c.sets.Load()
+	if sets == nil {
+		return nil
+	}
 	hash := c.hash(raw)
-	set := &c.sets[hash&c.mask]
+	set := &(*sets)[hash&c.mask]
 	for i := range set.hashes {
 		if set.hashes[i].Load() != hash {
 			continue
@@ -138,9 +142,15 @@ func (v *Verifier) keep(raw string, c compact, claims Claims) *Claims {
 // asks about what has expired.
 func (c *Cache) put(t *cached) {
 	hash := c.hash(t.raw)
-	set := &c.sets[hash&c.mask]
 	c.fill.Lock()
 	defer c.fill.Unlock()
+	sets := c.sets.Load()
+	if sets == nil {
+		made := make([]cacheSet, c.mask+1)
+		sets = &made
+		c.sets.Store(sets)
+	}
+	set := &(*sets)[hash&c.mask]
 	i := set.place(t.raw, hash)
 	set.hashes[i].Store(hash)
 	set.tokens[i].Store(t)

@@ -12,6 +12,8 @@ const ways = 4
 // takes that of the one not used for longest: what is forgotten may go unnoticed, and nothing is made up.
 type table[V any] struct {
 	seed maphash.Seed // not to be guessed, so that nobody can choose whom to drive out
+	keys int
+	made sync.Once // at the first key, so that a start does not wait for memory
 	sets []set[V]
 }
 
@@ -28,7 +30,7 @@ type way[V any] struct {
 
 // newTable returns a table for as many keys; a power of two.
 func newTable[V any](keys int) *table[V] {
-	return &table[V]{seed: maphash.MakeSeed(), sets: make([]set[V], keys/ways)}
+	return &table[V]{seed: maphash.MakeSeed(), keys: keys}
 }
 
 // hash returns what stands for a key, and never 0.
@@ -36,6 +38,7 @@ func (t *table[V]) hash(key string) uint64 { return maphash.String(t.seed, key) 
 
 // lock returns the value of a key at a time, a zero one where there was none. The caller unlocks it.
 func (t *table[V]) lock(key uint64, now int64) (*V, *sync.Mutex) {
+	t.made.Do(func() { t.sets = make([]set[V], t.keys/ways) })
 	s := &t.sets[(key>>1)%uint64(len(t.sets))]
 	s.mu.Lock()
 	oldest := &s.ways[0]
