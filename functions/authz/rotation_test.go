@@ -131,7 +131,8 @@ func (l *rotationLoad) flow(ctx context.Context) {
 	defer tick.Stop()
 	for last := time.Now(); ; {
 		select {
-		case now := <-tick.C:
+		case <-tick.C: // whose own time may lie before last
+			now := time.Now()
 			l.f.Clock.Advance(now.Sub(last))
 			last = now
 		case <-ctx.Done():
