@@ -101,13 +101,34 @@ func retry(ctx context.Context, try func(context.Context) bool) bool {
 	return true
 }
 
+// missing returns those that are not in the store.
+func (l *load) missing(ctx context.Context, p *Processes) map[string]error {
+	missing := map[string]error{}
+	for id := range l.acknowledged {
+		if _, err := p.store.Get(ctx, store.Ref{Collection: store.Services, ID: id}); err != nil {
+			missing[id] = err
+		}
+	}
+	return missing
+}
+
+// arrive waits for all that was acknowledged, for as long as more of it comes.
+func (l *load) arrive(p *Processes) {
+	for left := len(l.missing(l.t.Context(), p)); left > 0; {
+		eventually(l.t, "more of what was acknowledged is there", func(ctx context.Context) error {
+			now := len(l.missing(ctx, p))
+			if now >= left {
+				return fmt.Errorf("%d of %d are missing", now, len(l.acknowledged))
+			}
+			left = now
+			return nil
+		})
+	}
+}
+
 // explain says of each instance that is missing what RegisterCommand has logged about it.
 func (l *load) explain(p *Processes) {
-	for id := range l.acknowledged {
-		_, err := p.store.Get(context.Background(), store.Ref{Collection: store.Services, ID: id})
-		if err == nil {
-			continue
-		}
+	for id, err := range l.missing(context.Background(), p) {
 		l.t.Logf("%s: %v", id, err)
 		for line := range strings.Lines(p.commands.output.tail(1 << 30)) {
 			if strings.Contains(line, id+"\"") {
@@ -150,6 +171,7 @@ func functionsKilled(t *testing.T, p *Processes) {
 	t.Logf("%d instances while %d functions were killed %d times each", len(l.acknowledged), len(p.functions()), rounds)
 
 	t.Cleanup(func() { l.explain(p) })
+	l.arrive(p)
 	for _, url := range p.Registers() {
 		eventually(t, "all that was acknowledged is there", func(ctx context.Context) error {
 			got, err := l.list(ctx, url, killsPrefix, 500)
