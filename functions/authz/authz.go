@@ -11,7 +11,6 @@ import (
 
 	"github.com/isectech/service-networking/shared/auth"
 	"github.com/isectech/service-networking/shared/auth/authn"
-	"github.com/isectech/service-networking/shared/auth/clientcert"
 	"github.com/isectech/service-networking/shared/auth/jwks"
 	"github.com/isectech/service-networking/shared/auth/ratelimit"
 	"github.com/isectech/service-networking/shared/auth/signature"
@@ -73,7 +72,6 @@ func New(cfg Config, deps Deps) *Service {
 		s.deps.Limits = ratelimit.NewMemory(MaxLimited, deps.Now)
 	}
 	s.guard = &guard.Guard{
-		Hops:       authn.Hops{Match: cfg.TrustedProxyMarker.Match, Depth: cfg.TrustedProxyHops},
 		Trust:      s.trust,
 		Tokens:     s.tokenVerifier(&token.Verifier{Keys: s.trust, Now: deps.Now, Cache: token.NewCache(maxTokens)}),
 		Signatures: s,
@@ -81,10 +79,7 @@ func New(cfg Config, deps Deps) *Service {
 		Metrics:    deps.Metrics.ForService(Name),
 		Logger:     deps.Logger,
 	}
-	s.guard.Hops.NoBalancer, s.guard.Hops.NoEnvoy = !cfg.ProxyCertificates.Google(), !cfg.ProxyCertificates.Envoy()
-	if cfg.EnableMTLS {
-		s.guard.Certificates = &clientcert.Reader{Now: deps.Now}
-	}
+	s.guard.Outside(&cfg.Base, deps.Now)
 	return s
 }
 

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/isectech/service-networking/shared/auth"
-	"github.com/isectech/service-networking/shared/auth/authn"
-	"github.com/isectech/service-networking/shared/auth/clientcert"
 	"github.com/isectech/service-networking/shared/auth/token"
 	"github.com/isectech/service-networking/shared/platform/config"
 	"github.com/isectech/service-networking/shared/platform/events"
@@ -82,7 +80,6 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s := &Service{cfg: cfg, deps: deps, trust: trust.NewSource(deps.Store, deps.Now), metrics: deps.Metrics.ForService(Name)}
 	s.trust.Keep(cfg.MaxStale.Duration()) // discovery outlives the store; writing does not
 	s.guard = &guard.Guard{
-		Hops:       authn.Hops{Match: cfg.TrustedProxyMarker.Match, Depth: cfg.TrustedProxyHops},
 		Trust:      s.trust,
 		Tokens:     &token.Verifier{Keys: s.trust, Now: deps.Now, Cache: token.NewCache(maxTokens)},
 		Signatures: authz,
@@ -90,10 +87,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Metrics:    s.metrics,
 		Logger:     deps.Logger,
 	}
-	s.guard.Hops.NoBalancer, s.guard.Hops.NoEnvoy = !cfg.ProxyCertificates.Google(), !cfg.ProxyCertificates.Envoy()
-	if cfg.EnableMTLS {
-		s.guard.Certificates = &clientcert.Reader{Now: deps.Now}
-	}
+	s.guard.Outside(&cfg.Base, deps.Now)
 	options := registry.Options{
 		Store: deps.Store, Names: s.names, Isolation: s.isolation, Now: deps.Now, Freshness: freshness,
 		AllowLoopback: cfg.AllowLoopback, MinInterval: cfg.minInterval(), MaxStale: cfg.MaxStale.Duration(), Version: deps.Version,

@@ -38,6 +38,7 @@ func TestMetricsGolden(t *testing.T) {
 	m.SetUp("isectech-register", true)
 	m.SetUp("isectech-frontend", false)
 	m.Succeeded("certificates", time.UnixMilli(1735992000500))
+	m.RedisCall("get", "open")
 
 	var got strings.Builder
 	for line := range strings.Lines(exposition(t, m)) {
