@@ -8,8 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,10 +15,10 @@ import (
 
 	"github.com/isectech/service-networking/functions/authz"
 	"github.com/isectech/service-networking/shared/platform/config"
-	"github.com/isectech/service-networking/shared/platform/httpx"
 	"github.com/isectech/service-networking/shared/platform/secrets/secretserver"
 	"github.com/isectech/service-networking/shared/platform/telemetry"
 	"github.com/isectech/service-networking/shared/store/boltstore"
+	"github.com/isectech/service-networking/test/load"
 )
 
 func main() {
@@ -58,22 +56,7 @@ func program(ctx context.Context, args []string, stdin io.Reader, stdout io.Writ
 	default:
 		return fmt.Errorf("-what %s: want authz, bare or verify", *what)
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	server := httpx.Server(h, slog.New(slog.DiscardHandler)) // the same for all
-	go func() {
-		_, _ = io.Copy(io.Discard, stdin)
-		_ = server.Close()
-	}()
-	if _, err := fmt.Fprintln(stdout, listener.Addr()); err != nil {
-		return err
-	}
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return load.Serve(ctx, h, stdin, stdout)
 }
 
 // unlimited is a rate that is counted and never used up: one caller asks all.
